@@ -1,0 +1,238 @@
+"""What each kind of component gets and owes.
+
+Factories are called by keyword. Parameters with these names are filled by the core where the
+factory's signature lists them, and are never options:
+
+=====================  =========================================================================
+``num_classes``        int, K
+``class_names``        tuple of K str, in the order of the logits
+``class_counts``       tuple of K int, training pictures per class
+``in_channels``        int, 1 or 3
+``input_size``         (height, width) in pixels, what the model sees
+``total_steps``        int, optimizer steps of the whole run
+``steps_per_epoch``    int, optimizer steps of one epoch
+``seed``               int, the run's seed
+``params``             optimizers only: the parameter groups
+``optimizer``          schedulers only: the optimizer
+=====================  =========================================================================
+
+All other keyword parameters are options; ``**kwargs`` receives nothing. State (``state_dict``)
+consists of JSON values and tensors only, in dicts with string keys and in lists.
+
+Shapes: B samples in a batch, K classes, C channels, H and W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import torch
+
+    from clsfit.data.table import SampleTable
+    from clsfit.keyed import Key
+
+FILLED = frozenset(
+    {
+        "num_classes",
+        "class_names",
+        "class_counts",
+        "in_channels",
+        "input_size",
+        "total_steps",
+        "steps_per_epoch",
+        "seed",
+        "params",
+        "optimizer",
+    }
+)
+"""Parameters of a factory that the core fills and that are never options."""
+
+
+class Model(Protocol):
+    """A ``torch.nn.Module`` that maps pictures to logits."""
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits [B, K] float from ``images`` [B, C, H, W] float, normalised by mean and std."""
+
+
+class Loss(Protocol):
+    """A ``torch.nn.Module``: one value per sample, or a scalar mean over the batch.
+
+    Attributes:
+        soft_targets: whether ``targets`` may be float [B, K], rows summing to one (default False).
+        batchwise: whether it is no sum over samples, such as soft F1 (default False); accumulation
+            over micro-batches then differs from the big batch, and a run says so once.
+
+    A forward that names a parameter ``images`` gets them too ([B, C, H, W] float). Parameters of the
+    module are trained with the model's and saved.
+    """
+
+    def __call__(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """[B] float (preferred) or a scalar, from ``logits`` [B, K] float and ``targets`` [B] int64.
+
+        A per-sample loss is summed over samples, times the sample's weight where there is one, and
+        divided once by the number of samples of the optimizer step.
+        """
+
+
+class Optimizer(Protocol):
+    """A ``torch.optim.Optimizer``, or an object with these members.
+
+    Its factory gets ``params``: a list of groups ``{"params": [...], "weight_decay": ...}`` in which
+    the core has put a weight decay of 0 on norms, biases and other parameters of fewer than two
+    dimensions; other groups take the factory's own ``weight_decay``.
+
+    Attributes:
+        param_groups: list of dicts with ``params``, ``lr`` and whatever the optimizer keeps there.
+        needs_closure: whether ``step`` takes a closure that evaluates loss and gradients again and
+            returns the loss (default False).
+    """
+
+    param_groups: list[dict[str, Any]]
+
+    def step(self, *closure: Callable[[], torch.Tensor]) -> Any:
+        """Updates the parameters from their gradients; gets a closure where ``needs_closure``.
+
+        Where ``_step_supports_amp_scaling`` is true (torch's convention, as in its fused
+        optimizers), the core sets ``found_inf``, a float32 tensor on the device, and a step with a
+        value other than 0 must change nothing. For all others the core reads the flag itself.
+        """
+
+    def zero_grad(self) -> None:
+        """Clears the gradients."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """State and groups, as ``torch.optim.Optimizer.state_dict``."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of :meth:`state_dict`."""
+
+
+class Scheduler(Protocol):
+    """Sets the learning rates in ``optimizer.param_groups``.
+
+    Its factory gets ``optimizer``, and sets the first step's rate when it is built.
+    torch's own schedulers fit once they carry ``when``.
+
+    Attributes:
+        when: ``"step"``: ``step()`` after every optimizer step; ``"epoch"``: ``step()`` after every
+            epoch; ``"metric"``: ``step(value)`` after every validation with the monitored value.
+            A tuple of these names asks for each of them.
+        monitor: for ``"metric"``: a key of metrics.jsonl such as ``"val/loss"``, or None for the
+            run's monitor.
+        higher_is_better: for ``"metric"``, set by the core before the first step: the monitor's direction.
+    """
+
+    when: str | tuple[str, ...]
+    higher_is_better: bool
+
+    def step(self, value: float | None = None) -> None:
+        """Advances by one step, epoch or validation."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """JSON values."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of :meth:`state_dict`; also restores the learning rates' rule, not the rates."""
+
+
+class Metric(Protocol):
+    """Counts on the device, one number at the end.
+
+    A fresh object is built for every pass over data. A metric with ``state_dict`` and
+    ``load_state_dict`` is saved inside an epoch by them, any other by its attributes, which then are
+    tensors and JSON values.
+
+    Attributes:
+        higher_is_better: the direction of improvement.
+    """
+
+    higher_is_better: bool
+
+    def update(self, logits: torch.Tensor, targets: torch.Tensor) -> None:
+        """Adds samples: ``logits`` [B, K] float, ``targets`` [B] int64; must not wait for the device.
+
+        Batches may be of any size: the result must not depend on how samples are grouped.
+        """
+
+    def merge(self, other: Any) -> None:
+        """Adds the samples that ``other``, of the same type, has seen."""
+
+    def compute(self) -> float | None:
+        """The value over all samples; None where it is undefined."""
+
+
+@runtime_checkable
+class PerClassMetric(Protocol):
+    """A metric that can also say its value for each class."""
+
+    def compute_per_class(self) -> Sequence[float | None]:
+        """K values in the order of the logits; None where one is undefined."""
+
+
+class Callback(Protocol):
+    """An object whose methods named after :class:`clsfit.hookspecs.Moments` carry ``@hookimpl``.
+
+    Attributes:
+        accumulate: micro-batches per optimizer step that this callback asks for; read before the
+            scheduler is built (absent in most callbacks).
+
+    One with state also has ``state_dict`` and ``load_state_dict``.
+    """
+
+
+class Dataset(Protocol):
+    """Pictures with labels, in DATA's place."""
+
+    def table(self) -> SampleTable:
+        """One row per picture; rows without a split are split by the core."""
+
+    def read(self, row: int) -> bytes | npt.NDArray[np.uint8]:
+        """Picture ``row``: an encoded file's bytes, or pixels uint8 [H, W], [H, W, 1] or [H, W, 3]."""
+
+
+class Sampler(Protocol):
+    """The order of an epoch. It draws by :mod:`clsfit.keyed` only."""
+
+    def order(self, epoch: int, targets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Positions in the training set, int64 [M]; M is the same for every epoch.
+
+        Args:
+            epoch: from 0.
+            targets: [N] int64, the training pictures' classes; positions index this array.
+        """
+
+
+class Augment(Protocol):
+    """A random change of training pictures, in two halves: draw, then do.
+
+    Attributes:
+        soft_targets: whether ``apply`` returns targets float [N, K] (default False); a loss that
+            takes none is then refused.
+
+    ``draw`` is called once per batch, on the host; it takes all its randomness from ``key``. Its
+    result is handed to exactly one of:
+
+    - ``apply(images uint8 [N, C, H, W], targets, parameters) -> (images, targets)``: any batched
+      change after the pictures were cut to the input size, on any device;
+    - ``matrix(parameters, input_size) -> float64 [N, 3, 3]``: homogeneous coordinates, mapping a point
+      (x, y, 1) of the output picture, in pixels from its centre, to the point of the picture before
+      this augmentation; the core composes all matrices with the resize into one warp;
+    - ``table(parameters) -> uint8 [N, 256] or [N, C, 256]``: a lookup of grey levels, composed too.
+
+    Matrices take effect first, then tables, then ``apply``, each in the order of the configuration.
+    """
+
+    def draw(self, key: Key, sizes: npt.NDArray[np.int64]) -> Mapping[str, npt.NDArray[Any]]:
+        """Arrays whose first axis is the sample.
+
+        Args:
+            key: what the draws depend on, with the [N] positions of the samples.
+            sizes: [N, 2] int64, height and width of each whole picture in pixels of the output, that is
+                when it is resized so that the centred window has the input size. A picture with more
+                on a side than the window has that much to move over.
+        """

@@ -1,0 +1,71 @@
+"""Fixtures for all tests: small real pictures, and the command line in a real subprocess."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+Clsfit = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(autouse=True)
+def own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No configuration of the user's, a cache of the test session's own, one thread."""
+    for name in [name for name in os.environ if name.startswith("CLSFIT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("CLSFIT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    yield
+
+
+@pytest.fixture
+def clsfit(tmp_path: Path) -> Clsfit:
+    """``clsfit("train", "photos", code=2)`` runs the command in ``tmp_path`` and checks its exit code."""
+
+    def run(*arguments: object, code: int = 0, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "clsfit", *map(str, arguments)],
+            cwd=cwd or tmp_path,
+            env=os.environ | env,
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            timeout=240,
+            stdin=subprocess.DEVNULL,
+        )
+        assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    return run
+
+
+def draw(folder: Path, counts: dict[str, int], size: int = 8, seed: int = 0) -> Path:
+    """A folder per class of noisy grey pictures that differ by where they are bright."""
+    random = np.random.default_rng(seed)
+    for k, (name, count) in enumerate(counts.items()):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for i in range(count):
+            pixels = random.integers(0, 120, (size, size), dtype=np.uint8)
+            pixels[k % size :: 3] += 100
+            Image.fromarray(pixels).save(folder / name / f"{i:03}.png")
+    return folder
+
+
+@pytest.fixture
+def drawn() -> Any:
+    """The function that draws a data set: ``drawn(folder, {"a": 20, "b": 30}, size=8)``."""
+    return draw
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes of 8x8 grey pictures, 63 in all, unbalanced."""
+    return draw(tmp_path_factory.mktemp("pictures") / "shapes", {"bars": 30, "dots": 21, "rings": 12})
