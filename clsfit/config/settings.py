@@ -1,0 +1,120 @@
+"""The core's own options: their types, bounds and help, and how they are read and written."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Lt
+
+from clsfit.errors import ConfigError, printable
+from clsfit.parameters import Parameter, coerce, fields_of
+
+AUTO = frozenset({"input_size", "channels", "mean", "std", "workers", "threads"})
+"""Settings whose None is written ``auto``: found out from the pictures, the weights or the machine."""
+
+ALIASES = {"disable_plugin": "disable_plugins"}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The core options of a run, in the order of the command line.
+
+    The recipe ``default`` may set them; the defaults here hold where it is silent. None means auto.
+    """
+
+    epochs: Annotated[int, "passes over the training pictures", Ge(1)] = 20
+    batch_size: Annotated[int, "pictures per batch (a micro-batch, with accumulation)", Ge(1)] = 32
+    seed: Annotated[int, "what all randomness depends on", Ge(0), Lt(2**63)] = 0
+    input_size: Annotated[tuple[int, int] | None, "what the model sees: N or HxW, in pixels"] = None
+    channels: Annotated[Literal[1, 3] | None, "1 (grey) or 3 (colour)"] = None
+    resize: Annotated[
+        Literal["short", "stretch", "pad"],
+        "how a picture meets the input size: crop its long side, distort it, or pad it",
+    ] = "short"
+    mean: Annotated[tuple[float, ...] | None, "subtracted from pixels in [0, 1]: one number, or one per channel"] = None
+    std: Annotated[tuple[float, ...] | None, "what pixels are divided by afterwards"] = None
+    val_fraction: Annotated[float, "part of the training pictures held out for validation", Ge(0), Lt(1)] = 0.2
+    device: Annotated[str, "auto, cpu, cuda, cuda:N or mps"] = "auto"
+    precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], "of the arithmetic"] = "auto"
+    workers: Annotated[int | None, "threads that prepare pictures; 0: none", Ge(0)] = None
+    threads: Annotated[int | None, "threads of the arithmetic on the CPU", Ge(1)] = None
+    cache: Annotated[Literal["auto", "off", "memory", "disk"], "where decoded pictures are kept"] = "auto"
+    step: Annotated[Literal["auto", "eager"], "how a training step is executed"] = "auto"
+    skip_bad: Annotated[bool, "leave out pictures that cannot be read, and say how many"] = False
+    disable_plugins: Annotated[tuple[str, ...], "plugins that are not imported, by entry point or distribution"] = ()
+    no_plugins: Annotated[bool, "import bundled plugins only"] = False
+
+
+@cache
+def parameters() -> tuple[Parameter, ...]:
+    """The settings as options."""
+    return fields_of(Settings)
+
+
+NAMES = tuple(field.name for field in fields(Settings))
+
+
+def option_name(name: str) -> str:
+    """The command-line option of a setting: ``--batch-size``."""
+    return "--disable-plugin" if name == "disable_plugins" else "--" + name.replace("_", "-")
+
+
+def read_setting(name: str, raw: Any, where: str) -> Any:
+    """The value of one setting from what was written.
+
+    Raises:
+        ConfigError: it does not fit the setting's type or bounds.
+    """
+    parameter = next(parameter for parameter in parameters() if parameter.name == name)
+    option = option_name(name)
+    if name in AUTO and (raw is None or (isinstance(raw, str) and raw.lower() in {"auto", "none", "null"})):
+        return None
+    if name == "input_size":
+        raw = _size(raw, where)
+    value = coerce(parameter, raw, option, where)
+    problem = _problem(name, value)
+    if problem:
+        raise ConfigError(f"{option}: {printable(str(raw))!r} does not fit: {problem}", where, parameter.help)
+    return value
+
+
+def _size(raw: Any, where: str) -> Any:
+    """``64``, ``"64"`` and ``"48x64"`` as (height, width); a list as it is."""
+    if isinstance(raw, list | tuple):
+        return raw
+    found = re.fullmatch(r"(\d{1,6})(?:x(\d{1,6}))?", str(raw).lower().strip())
+    if found is None:
+        raise ConfigError(
+            f"--input-size: {printable(str(raw))!r} is no size", where, "write N or HxW, such as 224 or 48x64"
+        )
+    return int(found[1]), int(found[2] or found[1])
+
+
+def _problem(name: str, value: Any) -> str:
+    """What the type alone cannot say about a setting's value; empty if it is fine."""
+    if name == "input_size" and min(value) < 1:
+        return "a side is at least 1 pixel"
+    if name in {"mean", "std"} and len(value) not in {1, 3}:
+        return "give one number, or one per channel"
+    if name == "std" and min(value) <= 0:
+        return "it must be greater than 0"
+    if name == "device" and not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
+        return "no such kind of device"
+    return ""
+
+
+def written(settings: Settings) -> dict[str, Any]:
+    """The settings as plain YAML values, in order."""
+    tree: dict[str, Any] = {}
+    for name in NAMES:
+        value = getattr(settings, name)
+        if name in AUTO and value is None:
+            tree[name] = "auto"
+        elif name == "input_size":
+            tree[name] = value[0] if value[0] == value[1] else f"{value[0]}x{value[1]}"
+        else:
+            tree[name] = list(value) if isinstance(value, tuple) else value
+    return tree
