@@ -1,0 +1,1 @@
+"""Pictures and labels, without torch: the sample table, sources, split, checks, decoding, canvases."""

@@ -1,0 +1,143 @@
+"""From DATA to canvases: the table, the checks, the split, the common size. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clsfit.data import canvases, checks, split
+from clsfit.data.canvases import Canvases
+from clsfit.data.prepare import Prepare
+from clsfit.data.table import SampleTable
+
+_DEFAULT_SIZE = 224
+_LARGEST_COMMON = 512
+_CANVAS_FACTOR = 1.75
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the configuration asks of the data; None is "as the pictures are"."""
+
+    input_size: tuple[int, int] | None
+    channels: int | None
+    val_fraction: float
+    seed: int
+    workers: int
+    cache: str
+    skip_bad: bool
+
+
+@dataclass(frozen=True)
+class Intake:
+    """Checked and prepared data.
+
+    Attributes:
+        table: every usable picture, each with its split.
+        canvases: the pictures' canvases, by row of ``table``.
+        prepare: how a canvas was made.
+        input_size: (height, width) that the model sees.
+        own_val: whether the data set brings validation pictures of its own.
+        left_out: paths of unreadable pictures, left out by ``--skip-bad``.
+        fingerprint: hash over paths, labels and sizes in bytes.
+    """
+
+    table: SampleTable
+    canvases: Canvases
+    prepare: Prepare
+    input_size: tuple[int, int]
+    own_val: bool
+    left_out: tuple[str, ...]
+    fingerprint: str
+
+
+class _Rows:
+    """Some rows of a data set, as a data set."""
+
+    def __init__(self, source: Any, rows: npt.NDArray[np.int64]) -> None:
+        self.source, self.rows = source, rows
+
+    def read(self, row: int) -> bytes | npt.NDArray[np.uint8]:
+        return self.source.read(int(self.rows[row]))  # type: ignore[no-any-return]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.source, name)
+
+
+def take_in(
+    source: Any,
+    wishes: Wishes,
+    *,
+    recorded: Sequence[Mapping[str, str]] | None = None,
+    accept_changes: bool = False,
+    progress: Callable[..., Any] | None = None,
+) -> Intake:
+    """Reads, checks, splits and prepares a data set.
+
+    Every picture is decoded once, before the first step, so that a corrupt one is named now.
+
+    Args:
+        source: a :class:`clsfit.contracts.Dataset`.
+        wishes: what the configuration asks for.
+        recorded: the rows of a run's split.csv, to be used instead of a new split.
+        accept_changes: whether the data may differ from the recorded.
+        progress: shows progress over pictures.
+
+    Raises:
+        DataError: the data set cannot be used, or differs from the recorded one.
+    """
+    table = source.table()
+    fingerprint = table.fingerprint(getattr(source, "sizes_bytes", None))
+    scan = checks.scan(source, table, wishes.workers)
+    bad = dict(scan.bad)
+    good = np.array([row for row in range(len(table.paths)) if row not in bad], dtype=np.int64)
+    channels = wishes.channels or (1 if len(good) and bool(scan.gray[good].all()) else 3)
+    common = checks.common_size(scan)
+    size = wishes.input_size or (common if common and max(common) <= _LARGEST_COMMON else (_DEFAULT_SIZE,) * 2)
+    prepare = Prepare(channels, None if common == size else round(_CANVAS_FACTOR * max(size)))
+    made, more = canvases.build(
+        source,
+        np.arange(len(table.paths)),
+        prepare,
+        cache=wishes.cache,
+        workers=wishes.workers,
+        skip_bad=wishes.skip_bad,
+        progress=progress,
+        cache_dir=None,
+    )
+    bad |= more
+    left_out = tuple(table.paths[row] for row in sorted(bad))
+    if bad:
+        if not wishes.skip_bad:
+            raise checks.refuse(bad, table.paths)
+        good = np.array([row for row in range(len(table.paths)) if row not in bad], dtype=np.int64)
+        table = table.select(good)
+        kept = _Rows(source, good)
+        made, _ = canvases.build(
+            kept,
+            np.arange(len(table.paths)),
+            prepare,
+            cache=wishes.cache,
+            workers=wishes.workers,
+            skip_bad=True,
+            progress=progress,
+            cache_dir=None,
+        )
+    own_val = len(table.rows("val")) > 0
+    if recorded is None:
+        table = split.hold_out(table, wishes.val_fraction, wishes.seed)
+    else:
+        table = split.apply_recorded(table, recorded, accept=accept_changes)
+    return Intake(table, made, prepare, size, own_val, left_out, fingerprint)
+
+
+def open_folder(data: str) -> Any:
+    """The data set at a path."""
+    from clsfit.data import sources
+
+    return sources.folder(Path(data))

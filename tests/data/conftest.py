@@ -1,0 +1,99 @@
+"""Small pictures and folders of them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clsfit.data.sources import FolderSource, folder
+
+
+@pytest.fixture
+def encode() -> Callable[..., bytes]:
+    """``encode(image, format, **options)``: the bytes of a picture."""
+
+    def run(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+        buffer = io.BytesIO()
+        image.save(buffer, kind, **options)
+        return buffer.getvalue()
+
+    return run
+
+
+@pytest.fixture
+def picture(encode: Callable[..., bytes]) -> Callable[..., bytes]:
+    """``picture(seed, height, width)``: the bytes of a colourful PNG, lossless."""
+
+    def run(seed: int = 0, height: int = 6, width: int = 8, kind: str = "PNG") -> bytes:
+        pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        return encode(Image.fromarray(pixels), kind)
+
+    return run
+
+
+@pytest.fixture
+def make_tree(tmp_path: Path, picture: Callable[..., bytes]) -> Callable[..., Path]:
+    """``make_tree({"cat/a.png": bytes, "dog/": None})``: a folder; without bytes it makes a picture or a folder."""
+
+    def run(content: dict[str, bytes | None] | list[str], root: str = "photos") -> Path:
+        top = tmp_path / root
+        top.mkdir(parents=True, exist_ok=True)
+        items = content.items() if isinstance(content, dict) else [(name, None) for name in content]
+        for seed, (name, data) in enumerate(items):
+            path = top / name
+            if name.endswith("/"):
+                path.mkdir(parents=True, exist_ok=True)
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(picture(seed) if data is None else data)
+        return top
+
+    return run
+
+
+@pytest.fixture
+def tree_state() -> Callable[[Path], dict[str, Any]]:
+    """``tree_state(root)``: names, contents and times of everything below."""
+
+    def run(root: Path) -> dict[str, Any]:
+        result = {}
+        for folder, _, names in os.walk(root):
+            result[folder] = os.stat(folder).st_mtime_ns
+            for name in names:
+                path = os.path.join(folder, name)
+                with open(path, "rb") as file:
+                    result[path] = (os.stat(path).st_mtime_ns, hashlib.sha256(file.read()).hexdigest())
+        return result
+
+    return run
+
+
+@pytest.fixture
+def mixed(make_tree: Tree, picture: Callable[..., bytes]) -> FolderSource:
+    """40 pictures of several sizes and kinds."""
+    kinds = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
+    content = {
+        f"{'ab'[i % 2]}/{i}.png": picture(i, 5 + i % 4 * 9, 6 + i % 3 * 7, kinds[i % len(kinds)]) for i in range(40)
+    }
+    return folder(make_tree(content))
+
+
+@pytest.fixture
+def equal(make_tree: Tree, picture: Callable[..., bytes]) -> FolderSource:
+    """40 pictures of one size."""
+    return folder(make_tree({f"{'ab'[i % 2]}/{i}.png": picture(i, 6, 8) for i in range(40)}))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """An empty cache directory, away from the pictures."""
+    (tmp_path / "store").mkdir()
+    return tmp_path / "store"
