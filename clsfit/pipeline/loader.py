@@ -1,0 +1,254 @@
+"""Batches from canvases: the same bits from every tier, for any number of workers.
+
+Two forms. *Resident*: all canvases have the input size, so that they lie on the device as one uint8
+tensor and several micro-batches are made by one indexing. *Per sample*: canvases are cut one by one,
+whole micro-batches in worker threads (decoding and resizing release the interpreter's lock), and
+delivered in order.
+
+Pictures stay uint8 until they are on the device; normalising is the last step there.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from clsfit.data.decode import PictureError
+from clsfit.pipeline import warp
+from clsfit.pipeline.augment import Augmentation, Drawn, Parameters, look_up
+from clsfit.pipeline.batches import Bounds
+from clsfit.pipeline.finish import Finish
+from clsfit.pipeline.resident import Resident, move, send, why_not
+from clsfit.pipeline.workers import in_order
+
+if TYPE_CHECKING:
+    from clsfit.data.canvases import Canvases
+
+Ints = npt.NDArray[np.int64]
+
+_CHUNK_BATCHES = 16
+_CHUNK_BYTES = 8 << 20  # of normalised pictures: about what a core's share of the cache holds
+_GROUP = 16  # canvases held at once while a batch is cut; streamed ones are large
+
+
+@dataclass(slots=True)
+class Batch:
+    """One micro-batch.
+
+    Attributes:
+        images: float32 [B, C, H, W], normalised, on the device.
+        targets: int64 [B], or float [B, K] where an augmentation made them so, on the device.
+        weights: float32 [B] on the device, or None.
+        rows: int64 [B], rows of the table.
+        errors: index in the batch -> why that picture cannot be read; it is black.
+    """
+
+    images: torch.Tensor
+    targets: torch.Tensor
+    weights: torch.Tensor | None
+    rows: Ints
+    errors: dict[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A micro-batch to be cut; everything random is already drawn."""
+
+    rows: Ints
+    drawn: Drawn
+    applied: list[Parameters]
+
+
+class Loader:
+    """Makes batches of rows of one table, in any order.
+
+    Args:
+        canvases: the prepared pictures.
+        targets: int64 [N], a class per row.
+        finish: how a canvas becomes the model's input.
+        device: where batches go.
+        augments: for passes that give an epoch; None: none.
+        seed: the run's.
+        workers: threads for the per-sample form; 0: the calling thread.
+        weights: [N], a weight per row, or None.
+        memory_format: of the batches' images.
+        tolerate: an unreadable picture is black and listed in :attr:`Batch.errors`, not an error.
+
+    Attributes:
+        tier: ``resident``, ``memory``, ``disk`` or ``stream``.
+    """
+
+    def __init__(
+        self,
+        canvases: Canvases,
+        targets: Ints,
+        finish: Finish,
+        *,
+        device: torch.device | str,
+        augments: Augmentation | None = None,
+        seed: int = 0,
+        workers: int = 0,
+        weights: npt.NDArray[np.floating[Any]] | None = None,
+        memory_format: torch.memory_format = torch.contiguous_format,
+        tolerate: bool = False,
+    ) -> None:
+        self._canvases, self._finish, self._device = canvases, finish, torch.device(device)
+        self._augments = augments if augments is not None and len(augments) else None
+        self._extents = finish.extents(canvases.sizes) if self._augments is not None else None
+        self._seed, self._workers = seed, workers
+        self._targets = send(np.ascontiguousarray(targets, dtype=np.int64), self._device)
+        self._weights = None
+        if weights is not None:
+            self._weights = send(np.ascontiguousarray(weights, dtype=np.float32), self._device)
+        self._memory_format, self._tolerate = memory_format, tolerate
+        self._why_not = why_not(canvases, finish, self._device)
+        self._store = None if self._why_not else Resident(canvases, finish, self._device)
+        self.tier: str = "resident" if self._store is not None else canvases.tier
+
+    def describe(self) -> str:
+        """One line for the user: which tier, and why."""
+        if self._store is not None:
+            size = self._store.store.numel() / 2**20
+            return f"{len(self._targets):,} pictures of the input size, {size:.1f} MiB, resident on {self._device}"
+        threads = f"{self._workers} threads" if self._workers else "no threads"
+        return f"{self.tier} ({self._canvases.why}), {threads}; not resident: {self._why_not}"
+
+    def batches(self, rows: Ints, bounds: Sequence[Bounds], *, epoch: int | None = None) -> Iterator[Batch]:
+        """The micro-batches of one pass over data.
+
+        Args:
+            rows: int64 [M], the rows of the table in the order of the pass.
+            bounds: [start, stop) of each micro-batch within ``rows``. Draws are keyed by positions
+                within ``rows``, so a list that starts at a later bound gives the same batches.
+            epoch: from 0, for augmentation; None: no augmentation.
+
+        Raises:
+            PictureError: a picture cannot be read, unless they are tolerated.
+            PluginError: an augmentation breaks its contract.
+        """
+        rows = np.ascontiguousarray(rows, dtype=np.int64)
+        if self._store is not None:
+            return self._resident(self._store, rows, bounds, epoch)
+        return self._per_sample(rows, bounds, epoch)
+
+    def _draw(self, rows: Ints, positions: Ints, epoch: int | None) -> Drawn:
+        if self._augments is None or self._extents is None or epoch is None:
+            return Drawn(None, None)
+        return self._augments.draw(self._seed, epoch, positions, self._extents[rows], self._finish.input_size)
+
+    def _draw_applied(self, rows: Ints, positions: Ints, epoch: int | None) -> list[Parameters]:
+        if self._augments is None or self._extents is None or epoch is None:
+            return []
+        return self._augments.draw_applied(self._seed, epoch, positions, self._extents[rows])
+
+    def _complete(
+        self, images: torch.Tensor, rows: Ints, index: torch.Tensor, applied: list[Parameters], errors: dict[int, str]
+    ) -> Batch:
+        """A batch from uint8 ``images`` on the device, whose rows are there as ``index``."""
+        targets = self._targets.index_select(0, index)
+        if applied and self._augments is not None:
+            images, targets = self._augments.apply(images, targets, applied)
+        weights = None if self._weights is None else self._weights.index_select(0, index)
+        return Batch(self._finish.normalise(images, self._memory_format), targets, weights, rows, errors)
+
+    def _resident(self, store: Resident, rows: Ints, bounds: Sequence[Bounds], epoch: int | None) -> Iterator[Batch]:
+        high, wide = self._finish.input_size
+        mixes = epoch is not None and self._augments is not None and self._augments.applies
+        for chunk in _chunks(bounds, _CHUNK_BYTES // (4 * self._finish.channels * high * wide)):
+            places = [np.arange(start, stop) for start, stop in chunk]
+            positions = np.concatenate(places)
+            part = rows[positions]
+            lengths = [stop - start for start, stop in chunk]
+            parts = np.split(part, np.cumsum(lengths[:-1]))
+            index = send(part, self._device)
+            images = store.gather(part, index, self._draw(part, positions, epoch))
+            if mixes:  # what mixes the samples of a micro-batch must see it as it is
+                pieces = zip(
+                    images.split_with_sizes(lengths), parts, index.split_with_sizes(lengths), places, strict=True
+                )
+                for pixels, own, own_index, place in pieces:
+                    yield self._complete(pixels, own, own_index, self._draw_applied(own, place, epoch), {})
+                continue
+            whole = self._complete(images, part, index, [], {})
+            weights: Sequence[torch.Tensor | None] = [None] * len(chunk)
+            if whole.weights is not None:
+                weights = whole.weights.split_with_sizes(lengths)
+            split = zip(
+                whole.images.split_with_sizes(lengths),
+                whole.targets.split_with_sizes(lengths),
+                weights,
+                parts,
+                strict=True,
+            )
+            for pixels, targets, weight, own in split:
+                yield Batch(pixels, targets, weight, own, {})
+
+    def _per_sample(self, rows: Ints, bounds: Sequence[Bounds], epoch: int | None) -> Iterator[Batch]:
+        jobs = (self._job(rows[start:stop], np.arange(start, stop), epoch) for start, stop in bounds)
+        if self._device.type == "cpu":
+            yield from in_order(self._cut_and_complete, jobs, self._workers)
+            return
+        for job, pixels, errors in in_order(self._cut, jobs, self._workers):
+            yield self._hand_over(job, move(pixels, self._device), errors)
+
+    def _job(self, rows: Ints, positions: Ints, epoch: int | None) -> _Job:
+        return _Job(rows, self._draw(rows, positions, epoch), self._draw_applied(rows, positions, epoch))
+
+    def _cut(self, job: _Job, stop: threading.Event) -> tuple[_Job, torch.Tensor, dict[int, str]]:
+        """uint8 [B, h, w, C] on the host, matrices done, and what could not be read."""
+        size, count = self._finish.input_size, len(job.rows)
+        shape = (count, *size, self._finish.channels)
+        pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
+        flips = np.zeros((count, 2), dtype=np.bool_)
+        errors: dict[int, str] = {}
+        for first in range(0, count, _GROUP):
+            last = min(first + _GROUP, count)
+            canvases = []
+            for k in range(first, last):
+                if stop.is_set():
+                    return job, pixels, errors  # nobody will look at it
+                canvases.append(self._canvas(int(job.rows[k]), k, errors))
+            sizes = np.array([canvas.shape[:2] for canvas in canvases], dtype=np.int64)
+            matrices = None if job.drawn.matrices is None else job.drawn.matrices[first:last]
+            plan = warp.plan(size, sizes, self._finish.windows(sizes), matrices)
+            for k, canvas in enumerate(canvases):
+                warp.cut(canvas, plan, k, pixels[first + k])
+            flips[first:last] = plan.flips
+        return job, warp.flip_(pixels, flips), errors
+
+    def _canvas(self, row: int, k: int, errors: dict[int, str]) -> npt.NDArray[np.uint8]:
+        try:
+            canvas: npt.NDArray[np.uint8] = self._canvases.get(row)
+            return canvas
+        except PictureError as error:
+            if not self._tolerate:
+                raise
+            errors[k] = str(error)
+            return np.zeros((1, 1, self._finish.channels), dtype=np.uint8)
+
+    def _cut_and_complete(self, job: _Job, stop: threading.Event) -> Batch:
+        return self._hand_over(*self._cut(job, stop))
+
+    def _hand_over(self, job: _Job, pixels: torch.Tensor, errors: dict[int, str]) -> Batch:
+        images = pixels.permute(0, 3, 1, 2)
+        if job.drawn.tables is not None:
+            images = look_up(images, send(job.drawn.tables, self._device))
+        return self._complete(images, job.rows, send(job.rows, self._device), job.applied, errors)
+
+
+def _chunks(bounds: Sequence[Bounds], limit: int) -> Iterator[Sequence[Bounds]]:
+    """Runs of micro-batches of at most ``limit`` samples and :data:`_CHUNK_BATCHES`, at least one batch each."""
+    first = samples = 0
+    for place, (start, stop) in enumerate(bounds):
+        if place > first and (place - first == _CHUNK_BATCHES or samples + stop - start > limit):
+            yield bounds[first:place]
+            first, samples = place, 0
+        samples += stop - start
+    if first < len(bounds):
+        yield bounds[first:]

@@ -1,0 +1,45 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clsfit.errors import ConfigError
+from clsfit.pipeline.batches import batch_bounds, windows
+
+
+@given(n=st.integers(0, 500), size=st.integers(1, 70))
+def test_bounds_cover_every_sample_once_and_in_order(n, size):
+    bounds = batch_bounds(n, size)
+    assert [i for start, stop in bounds for i in range(start, stop)] == list(range(n))
+    assert all(start < stop for start, stop in bounds)
+    lengths = [stop - start for start, stop in bounds]
+    assert all(length == size for length in lengths[:-1])
+    assert not lengths or lengths[-1] <= size + 1
+
+
+@given(n=st.integers(2, 500), size=st.integers(2, 70))
+def test_no_batch_has_a_single_sample(n, size):
+    assert min(stop - start for start, stop in batch_bounds(n, size)) > 1
+
+
+def test_bounds_by_hand():
+    assert batch_bounds(9, 4) == [(0, 4), (4, 9)]
+    assert batch_bounds(10, 4) == [(0, 4), (4, 8), (8, 10)]
+    assert batch_bounds(1, 4) == [(0, 1)]
+    assert batch_bounds(3, 1) == [(0, 1), (1, 2), (2, 3)]
+    assert batch_bounds(0, 4) == []
+
+
+@given(n=st.integers(0, 300), size=st.integers(1, 40), accumulate=st.integers(1, 9))
+def test_windows_group_all_batches_and_count_their_samples(n, size, accumulate):
+    bounds = batch_bounds(n, size)
+    steps = windows(bounds, accumulate)
+    assert [bound for group, _ in steps for bound in group] == bounds
+    assert all(len(group) == accumulate for group, _ in steps[:-1])
+    assert sum(samples for _, samples in steps) == n
+    assert all(samples == group[-1][1] - group[0][0] for group, samples in steps)
+
+
+@pytest.mark.parametrize("call", [lambda: batch_bounds(3, 0), lambda: windows([(0, 3)], 0)])
+def test_numbers_below_one_are_refused(call):
+    with pytest.raises(ConfigError):
+        call()
