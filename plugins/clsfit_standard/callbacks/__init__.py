@@ -1,0 +1,1 @@
+"""Callbacks: objects whose methods carry ``@hookimpl``."""

@@ -1,0 +1,1 @@
+"""Models: pictures [B, C, H, W] float in, logits [B, K] out."""
