@@ -1,0 +1,78 @@
+"""The Python API, of which the command line is a thin caller.
+
+>>> import clsfit
+>>> run = clsfit.train("photos/", loss={"name": "focal", "gamma": 3}, epochs=5)
+>>> for prediction in clsfit.load(run.directory).predict(["new.jpg"]):
+...     print(prediction.path, prediction.predicted, prediction.probability)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from clsfit.config import resolve
+from clsfit.model import Model, load
+from clsfit.registry import Plugins
+from clsfit.results import EvaluatedPicture, Evaluation, Prediction
+from clsfit.training import Control, TrainedRun, train_config
+
+__all__ = [
+    "Control",
+    "EvaluatedPicture",
+    "Evaluation",
+    "Model",
+    "Prediction",
+    "TrainedRun",
+    "load",
+    "train",
+    "train_config",
+]
+
+
+def train(
+    data: str | Path | None = None,
+    *,
+    output: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    accept_changes: bool = False,
+    dry_run: bool = False,
+    recipe: str | None = None,
+    config: Sequence[str | Path] = (),
+    disable_plugins: Collection[str] = (),
+    verbosity: int = 1,
+    **options: Any,
+) -> TrainedRun:
+    """Trains a classifier, as ``clsfit train`` does.
+
+    Args:
+        data: a folder, or the name of a data set; None is the recipe's.
+        output: the run directory; None is runs/<data>-<model>.
+        resume: go on with the run that ``output`` holds, if there is one.
+        overwrite: replace it.
+        accept_changes: go on although options, data or plugins have changed.
+        dry_run: everything but training.
+        recipe: the name of a recipe; None is ``default``.
+        config: YAML files, in rising precedence.
+        disable_plugins: entry points or distributions not to import.
+        verbosity: 0 is silent, 1 normal, 2 detailed.
+        options: the configuration's keys: ``epochs=5``, ``loss={"name": "focal", "gamma": 3}``,
+            ``metric=["accuracy", {"name": "f1", "average": "macro"}]``.
+
+    Raises:
+        ClsfitError: its ``exit_code`` says which kind of failure it is.
+    """
+    plugins = Plugins.discover(disable=disable_plugins)
+    tree = dict(options) | ({"data": str(data)} if data is not None else {})
+    resolved = resolve(plugins, recipe=recipe, files=[Path(file) for file in config], options=tree)
+    control = Control(
+        output=Path(output) if output is not None else None,
+        resume=resume,
+        overwrite=overwrite,
+        accept_changes=accept_changes,
+        dry_run=dry_run,
+        verbosity=verbosity,
+    )
+    return train_config(resolved, plugins, control)

@@ -1,0 +1,34 @@
+"""Whose fault an exception is: a component's, the machine's, or ours."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from typing import NoReturn
+
+import torch
+
+from clsfit.errors import ClsfitError, PluginError, ResourceError
+
+
+def raise_blamed(error: BaseException, packages: Mapping[str, str]) -> NoReturn:
+    """Raises ``error``, as a :class:`ClsfitError` where its cause is known.
+
+    Args:
+        error: what a run or a pass ended by.
+        packages: top-level package of each component in use, and its distribution with version.
+    """
+    if isinstance(error, ClsfitError) or not isinstance(error, Exception):
+        raise error
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        raise ResourceError("out of memory", str(error).split(". ")[0], "lower --batch-size or --input-size") from error
+    frames = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    for name in reversed(frames):  # the innermost component's frame
+        package = name.partition(".")[0]
+        if package in packages:
+            raise PluginError(
+                f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+                f"in {name}, of {packages[package]}",
+                "tell its authors, or choose another component (--debug shows the traceback)",
+            ) from error
+    raise error

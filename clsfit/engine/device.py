@@ -1,0 +1,58 @@
+"""Which device, how many threads, which memory format: decided once, before step 0."""
+
+from __future__ import annotations
+
+import torch
+
+from clsfit.errors import ConfigError, ResourceError
+
+
+def choose(name: str) -> torch.device:
+    """The device called ``name``; ``auto`` is CUDA, else MPS, else CPU.
+
+    Raises:
+        ConfigError: there is no kind of device of that name.
+        ResourceError: this machine, or this build of torch, does not have it.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    kind, _, index = name.partition(":")
+    if kind not in {"cpu", "cuda", "mps"} or (index and not index.isdigit()):
+        raise ConfigError(f"there is no device {name!r}", "option --device", "use auto, cpu, cuda, cuda:N or mps")
+    if kind == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(index or 0) >= count:
+            raise ResourceError(
+                f"device {name!r} is not available",
+                f"torch {torch.__version__} sees {count} CUDA devices",
+                "use --device cpu, or install a CUDA build of torch and its driver",
+            )
+        return torch.device("cuda", int(index or 0))
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise ResourceError("device 'mps' is not available", f"torch {torch.__version__}", "use --device cpu")
+    return torch.device(kind)
+
+
+def set_threads(threads: int | None) -> int:
+    """Sets torch's threads on the CPU, and returns how many it uses.
+
+    None keeps torch's own choice, which respects ``OMP_NUM_THREADS``. The count is part of a run's
+    record: one thread and two give different bits.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return torch.get_num_threads()
+
+
+def memory_format(device: torch.device) -> torch.memory_format:
+    """channels_last where convolutions are faster with it, on CUDA."""
+    return torch.channels_last if device.type == "cuda" else torch.contiguous_format
+
+
+def reseed(device: torch.device, seed: int) -> None:
+    """Seeds torch's default generators, which layers such as dropout draw from, without a wait."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.default_generators[device.index].manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)

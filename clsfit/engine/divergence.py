@@ -1,0 +1,73 @@
+"""A non-finite loss or gradient never reaches the weights, and the run says which step and files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from clsfit.errors import DivergedError, printable
+
+if TYPE_CHECKING:
+    from clsfit.engine.run import Run
+    from clsfit.pipeline.loader import Batch
+
+_READ_EVERY = 50  # steps between two readings where the optimizer takes the flag on the device
+
+
+class Watch:
+    """Guards the optimizer of one epoch.
+
+    An optimizer that takes the flag (torch's ``_step_supports_amp_scaling``) skips a bad step on the
+    device, and flags are read together now and then. For any other the flag is read before each
+    step, which waits for an accelerator and costs nothing on a CPU.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.on_device = bool(getattr(run.optimizer, "_step_supports_amp_scaling", False))
+        self._flags: list[torch.Tensor] = []
+        self._batches: list[list[Batch]] = []
+        self._first = run.step
+
+    def may_step(self, window: list[Batch]) -> bool:
+        """Whether to call the optimizer for the step of ``window``, whose flags were just set.
+
+        Raises:
+            DivergedError: a flag was read, and a loss or gradient is not finite.
+        """
+        precision = self.run.precision
+        if not self.on_device:
+            if precision.found.item() == 0:
+                return True
+            if precision.diverged.item() != 0:
+                self._fail(self.run.step, [window])
+            return False
+        self.run.optimizer.found_inf = precision.found  # type: ignore[attr-defined]
+        self.run.optimizer.grad_scale = None  # type: ignore[attr-defined]
+        self._flags.append(precision.diverged)
+        self._batches.append(window)
+        if len(self._flags) >= _READ_EVERY:
+            self.read(self.run.step + 1)
+        return True
+
+    def read(self, next_step: int) -> None:
+        """Reads the flags that have gathered; the next one will be of ``next_step``."""
+        flags, batches, first = self._flags, self._batches, self._first
+        self._flags, self._batches, self._first = [], [], next_step
+        if flags:
+            bad = torch.cat(flags).nonzero().flatten().tolist()
+            if bad:
+                self._fail(first + bad[0], [batches[bad[0]]])
+
+    def _fail(self, step: int, windows: list[list[Batch]]) -> None:
+        paths = [self.run.train.paths[row] for window in windows for batch in window for row in batch.rows]
+        shown = ", ".join(printable(path) for path in paths[:8])
+        more = f" and {len(paths) - 8} more (all in log.txt)" if len(paths) > 8 else ""
+        if self.run.directory is not None:
+            self.run.directory.log.append(f"not finite at step {step}: {', '.join(map(printable, paths))}")
+        raise DivergedError(
+            f"the loss or a gradient is not finite at step {step + 1} (epoch {self.run.epoch + 1})",
+            f"its pictures: {shown}{more}",
+            "the weights before that step are kept; lower --optimizer.lr, or look at these pictures",
+        )

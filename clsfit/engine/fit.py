@@ -1,0 +1,218 @@
+"""The loop. Read it top-down: ``fit``, then ``train_epoch``, then the small verbs they call.
+
+The drawing of the loop with the callbacks' moments: ``docs/explanation/training-loop.md``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from clsfit.engine import checkpoint
+from clsfit.engine.blame import raise_blamed
+from clsfit.engine.device import reseed
+from clsfit.engine.divergence import Watch
+from clsfit.engine.infer import evaluate, loss_sum, takes_images
+from clsfit.engine.report import epoch_line
+from clsfit.engine.run import Best, Run
+from clsfit.engine.signals import interruptible, leave_if_interrupted
+from clsfit.keyed import step_seed
+from clsfit.pipeline.batches import Window
+from clsfit.pipeline.loader import Batch
+
+
+def fit(run: Run) -> None:
+    """Trains ``run`` from where it is until its epochs are done or somebody stops it.
+
+    Raises:
+        DivergedError: a loss or gradient was not finite; the weights never saw it.
+        InterruptedRunError, TerminatedRunError: by a signal; everything is saved.
+        PluginError: a component of the run failed.
+    """
+    try:
+        with interruptible(run):
+            start(run)
+            while run.epoch < run.epochs and not run.stop_reason:
+                train_epoch(run)
+                validate(run)
+                end_epoch(run)
+            finish(run)
+    except BaseException as error:
+        report_failures(run, "on_error", error=error)
+        raise_blamed(error, run.packages)
+    finally:
+        report_failures(run, "on_fit_end")
+
+
+def train_epoch(run: Run) -> None:
+    """What is left of the current epoch: one optimizer step per window of micro-batches."""
+    model, loss, optimizer, precision, sums = run.model, run.loss, run.optimizer, run.precision, run.sums
+    on_gradients, on_step_end = run.hooks.teller("on_gradients"), run.hooks.teller("on_step_end")
+    with_images, scheduler_steps, parameters = takes_images(loss), "step" in moments_of(run.scheduler), run.parameters
+    watch, again = Watch(run), Closure(run)
+    begin_epoch(run)
+    model.train()
+    loss.train()
+    started = time.perf_counter() - run.train_seconds
+    batches = run.epoch_batches()
+    for window in steps(run):
+        reseed(run.device, step_seed(run.seed, run.step))
+        again.window, totals = [], []
+        for _ in window.bounds:
+            batch = next(batches)
+            with precision.autocast():
+                logits = model(batch.images)
+            logits = logits.float()
+            values = loss(logits, batch.targets, images=batch.images) if with_images else loss(logits, batch.targets)
+            total = loss_sum(values, batch)
+            precision.scale(total / window.samples).backward()  # type: ignore[no-untyped-call]
+            totals.append(total.detach())
+            sums.add(logits.detach(), batch.targets, totals[-1])
+            again.window.append(batch)
+        precision.check([p.grad for p in parameters if p.grad is not None], totals)
+        if on_gradients:
+            on_gradients(run=run)
+        if watch.may_step(again.window):
+            optimizer.step(*again.arguments)
+        optimizer.zero_grad()
+        run.lr = optimizer.param_groups[0]["lr"]
+        if scheduler_steps:
+            run.scheduler.step()
+        run.step += 1
+        run.train_seconds = time.perf_counter() - started
+        if on_step_end:
+            on_step_end(run=run)
+        if run.save_due or run.interrupt or run.stop_reason:
+            watch.read(run.step)
+            run.save_if_due()
+            leave_if_interrupted(run)
+            if run.stop_reason:
+                break
+    watch.read(run.step)
+    sums.settle()
+    run.train_seconds = time.perf_counter() - started
+
+
+class Closure:
+    """Evaluates loss and gradients of a window again, for optimizers that ask for it.
+
+    Attributes:
+        arguments: what the optimizer's ``step`` is called with: this, where it ``needs_closure``.
+        window: the micro-batches of the current step.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.arguments = (self,) if getattr(run.optimizer, "needs_closure", False) else ()
+        self.window: list[Batch] = []
+
+    @torch.enable_grad()
+    def __call__(self) -> torch.Tensor:
+        """The mean loss per sample, scalar; gradients are set, dropout draws as it did before."""
+        run, samples = self.run, sum(len(batch.targets) for batch in self.window)
+        run.optimizer.zero_grad()
+        reseed(run.device, step_seed(run.seed, run.step))
+        mean = torch.zeros((), device=run.device)
+        extra: dict[str, Any] = {}
+        for batch in self.window:
+            with run.precision.autocast():
+                logits = run.model(batch.images)
+            if takes_images(run.loss):
+                extra = {"images": batch.images}
+            share = loss_sum(run.loss(logits.float(), batch.targets, **extra), batch) / samples
+            share.backward()  # type: ignore[no-untyped-call]
+            mean += share.detach()
+        return mean
+
+
+def start(run: Run) -> None:
+    """Announces the run; a fresh one is saved at step 0, which finds a full disk in its first minute."""
+    if tell := run.hooks.teller("on_fit_start"):
+        tell(run=run)
+    if "metric" in moments_of(run.scheduler):  # only now: a callback may have chosen run.monitor
+        key = getattr(run.scheduler, "monitor", None)
+        run.scheduler.higher_is_better = run.monitor_for(key).higher_is_better
+    run.save_now()
+
+
+def begin_epoch(run: Run) -> None:
+    """Tells that an epoch begins, unless the run resumes inside it."""
+    if run.step == run.epoch * run.steps_per_epoch and (tell := run.hooks.teller("on_epoch_start")):
+        tell(run=run)
+
+
+def steps(run: Run) -> Iterator[Window]:
+    """The epoch's optimizer steps that are still to come, with a bar on a terminal."""
+    done = run.step - run.epoch * run.steps_per_epoch
+    label = f"epoch {run.epoch + 1}/{run.epochs}"
+    return run.reporter.bar(run.windows[done:], run.steps_per_epoch, label, done=done)
+
+
+def validate(run: Run) -> None:
+    """Reads the epoch's sums, judges the validation pictures, and keeps the row as ``run.scores``."""
+    started = time.perf_counter()
+    samples, scores = run.sums.samples, run.sums.scores("train/")
+    if run.val is not None:
+        batches = run.reporter.bar(run.val_batches(), len(run.val_bounds), "validation", "batch")
+        sums = evaluate(run.model, run.loss, watched(run, batches), run.precision, run.new_sums())
+        scores |= sums.scores("val/")
+    run.seconds += run.train_seconds + time.perf_counter() - started
+    run.scores = {
+        "epoch": run.epoch + 1,
+        "step": run.step,
+        "lr": float(run.lr),
+        "seconds": round(run.seconds, 3),
+        "train_images_per_second": round(samples / max(run.train_seconds, 1e-9), 1),
+        **scores,
+    }
+
+
+def watched(run: Run, batches: Iterator[Batch]) -> Iterator[Batch]:
+    """``batches``, left between two of them when the run is interrupted."""
+    for batch in batches:
+        leave_if_interrupted(run)
+        yield batch
+
+
+def end_epoch(run: Run) -> None:
+    """Counts the epoch, writes its row, tells the scheduler and the callbacks."""
+    run.epoch += 1
+    run.sums, run.train_seconds = run.new_sums(), 0.0
+    value = run.scores.get(run.monitor.key)
+    if value is not None and run.monitor.better(value, run.best.value if run.best else None):
+        run.best = Best(run.epoch, run.monitor.key, value, run.step)
+    if run.directory is not None:
+        run.directory.metrics.append(run.scores)
+    run.say(epoch_line(run.scores, run.epochs))
+    when = moments_of(run.scheduler)
+    if "epoch" in when:
+        run.scheduler.step()
+    if "metric" in when:
+        run.scheduler.step(run.scores.get(run.monitor_for(getattr(run.scheduler, "monitor", None)).key))
+    if tell := run.hooks.teller("on_epoch_end"):
+        tell(run=run)
+    run.save_if_due()
+    leave_if_interrupted(run)
+
+
+def finish(run: Run) -> None:
+    """The last checkpoint, the last model file, and the summary that makes the run complete."""
+    run.stop_reason = run.stop_reason or f"all {run.epochs} epochs done"
+    run.save_now()
+    run.save_model("last")
+    checkpoint.save_summary(run)
+    run.say(f"finished: {run.stop_reason}")
+
+
+def moments_of(scheduler: Any) -> tuple[str, ...]:
+    """When a scheduler steps, as a tuple."""
+    return (scheduler.when,) if isinstance(scheduler.when, str) else tuple(scheduler.when)
+
+
+def report_failures(run: Run, moment: str, **arguments: Any) -> None:
+    """Tells a closing moment to every callback; one that fails there hides nothing else."""
+    for line in run.hooks.tell_all(moment, run=run, **arguments):
+        run.say(line)

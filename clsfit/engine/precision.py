@@ -1,0 +1,98 @@
+"""Number formats as values: one step path serves fp32, bf16 and fp16.
+
+The forward pass runs under autocast, weights and losses stay float32. fp16 gradients are scaled by a
+dynamic factor (Micikevicius et al. 2018, https://arxiv.org/abs/1710.03740); for the other formats the
+factor is 1. Whether a loss or a gradient is finite is a flag on the device, so that nothing waits.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+
+from clsfit.errors import ResourceError
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose(name: str, device: torch.device) -> str:
+    """The format called ``name``; ``auto`` is bf16 where CUDA has it, else fp32.
+
+    Raises:
+        ResourceError: the device cannot compute in that format.
+    """
+    bf16 = device.type != "cuda" or torch.cuda.is_bf16_supported()
+    if name == "auto":
+        return "bf16" if device.type == "cuda" and bf16 else "fp32"
+    if name == "bf16" and not bf16:
+        raise ResourceError("this GPU has no bf16", "option --precision", "use --precision fp16 or fp32")
+    return name
+
+
+class Precision:
+    """Autocast, the gradients' scale, and the non-finite flags of the current step.
+
+    Attributes:
+        name: fp32, bf16 or fp16.
+        found: float32 [1] on the device, not 0 where this step's gradients or loss are not finite.
+        diverged: float32 [1], as ``found``, less what an overflow of fp16's scale explains.
+    """
+
+    growth, backoff, interval = 2.0, 0.5, 2000  # as published for mixed precision
+
+    def __init__(self, name: str, device: torch.device) -> None:
+        self.name, self.device = name, device
+        self._scales = name == "fp16"
+        self._scale = torch.full((1,), 65536.0 if self._scales else 1.0, device=device)
+        self._good = torch.zeros(1, device=device)
+        self._one = torch.ones(1, device=device)
+        self.found = torch.zeros(1, device=device)
+        self.diverged = self.found
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context of a forward pass; it may be entered again and again."""
+        if self.name == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, _DTYPES[self.name])
+
+    def scale(self, loss: torch.Tensor) -> torch.Tensor:
+        """The value to call ``backward`` on."""
+        return loss * self._scale if self._scales else loss
+
+    def check(self, gradients: list[torch.Tensor], losses: list[torch.Tensor]) -> None:
+        """Unscales ``gradients`` in place and sets the flags from them and the ``losses`` (scalars)."""
+        self.found = torch.zeros(1, device=self.device)
+        self.diverged = torch.zeros(1, device=self.device) if self._scales else self.found
+        _check(gradients, self.found, self._scale.reciprocal() if self._scales else self._one)
+        _check(losses, self.diverged, self._one)
+        if self._scales:
+            torch.maximum(self.found, self.diverged, out=self.found)
+            bad = self.found > 0
+            self._good = torch.where(bad, 0.0, self._good + 1)
+            grow = self._good >= self.interval
+            self._good = torch.where(grow, 0.0, self._good)
+            self._scale = self._scale * torch.where(bad, self.backoff, torch.where(grow, self.growth, 1.0))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The scale and the good steps since it last changed."""
+        return {"scale": self._scale, "good": self._good} if self._scales else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of :meth:`state_dict`."""
+        if self._scales and state:
+            self._scale, self._good = state["scale"].to(self.device), state["good"].to(self.device)
+
+
+def _check(tensors: list[torch.Tensor], found: torch.Tensor, inverse: torch.Tensor) -> None:
+    """Multiplies ``tensors`` by ``inverse`` in place, and sets ``found`` to 1 where a value is not finite."""
+    if not tensors:
+        return
+    if found.device.type == "mps":  # no kernel of the fused check there
+        for tensor in tensors:
+            found.add_((~tensor.isfinite()).any())
+            tensor.mul_(inverse.to(tensor.dtype).squeeze())
+        return
+    # torch.amp.GradScaler's own kernel: 1.4 µs on a CPU where isfinite per tensor costs tens
+    torch._amp_foreach_non_finite_check_and_unscale_(tensors, found, inverse)

@@ -1,0 +1,221 @@
+"""A run: what is being trained, on what, and how far it is."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from clsfit.contracts import Metric, Optimizer, Sampler, Scheduler
+from clsfit.engine.moments import CallbackHooks
+from clsfit.engine.precision import Precision
+from clsfit.engine.report import Reporter
+from clsfit.engine.sums import Sums
+from clsfit.errors import ConfigError
+from clsfit.pipeline.batches import Window, batch_bounds
+from clsfit.pipeline.loader import Batch, Loader
+from clsfit.storage.rundir import RunDirectory
+
+
+@dataclass(frozen=True, slots=True)
+class Monitor:
+    """What decides which epoch is the best: a key of metrics.jsonl and its direction."""
+
+    key: str
+    higher_is_better: bool
+
+    def better(self, value: float | None, than: float | None, by: float = 0.0) -> bool:
+        """Whether ``value`` improves on ``than`` by more than ``by``; an undefined one never does."""
+        if value is None or math.isnan(value):
+            return False
+        if than is None:
+            return True
+        return value > than + by if self.higher_is_better else value < than - by
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best epoch so far (from 1), the monitor's value there, and the step it ended at."""
+
+    epoch: int
+    monitor: str
+    value: float
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class LastSave:
+    """The newest checkpoint: its step, when it was done (:func:`time.monotonic`), seconds it took."""
+
+    step: int
+    finished_at: float
+    duration: float
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The pictures of one split.
+
+    Attributes:
+        loader: makes batches of them.
+        rows: [N] int64, their rows in the sample table.
+        targets: [N] int64.
+        paths: of the whole table, to name pictures by their row.
+    """
+
+    loader: Loader
+    rows: npt.NDArray[np.int64]
+    targets: npt.NDArray[np.int64]
+    paths: tuple[str, ...]
+
+
+@dataclass(eq=False)
+class Run:
+    """The state of a training run, which callbacks receive.
+
+    Attributes:
+        windows: the micro-batches of each optimizer step of an epoch.
+        header: what a model file says beside the weights.
+        packages: top-level package of each component, and its distribution with version.
+        epoch: finished epochs; 0 during the first one.
+        step: finished optimizer steps.
+        scores: the last epoch's row of metrics.jsonl.
+        monitor: what ``best`` is judged by.
+        best: the best epoch so far, None before the first.
+        stop_reason: why the run ends early, or ended; empty while it goes on.
+    """
+
+    model: torch.nn.Module
+    loss: torch.nn.Module
+    optimizer: Optimizer
+    scheduler: Scheduler
+    sampler: Sampler
+    hooks: CallbackHooks
+    train: Part
+    val: Part | None
+    metric_factories: Mapping[str, Callable[[], Metric]]
+    precision: Precision
+    device: torch.device
+    seed: int
+    epochs: int
+    batch_size: int
+    windows: list[Window]
+    monitor: Monitor
+    reporter: Reporter
+    directory: RunDirectory | None
+    header: Mapping[str, Any]
+    packages: Mapping[str, str]
+    epoch: int = 0
+    step: int = 0
+    scores: dict[str, Any] = field(default_factory=dict)
+    best: Best | None = None
+    stop_reason: str = ""
+    last_save: LastSave | None = None
+    sums: Sums = field(init=False)
+    lr: float = field(init=False)
+    seconds: float = 0.0
+    train_seconds: float = 0.0
+    interrupt: int = 0
+    save_due: bool = False
+
+    def __post_init__(self) -> None:
+        self.sums = self.new_sums()
+        self.lr = self.optimizer.param_groups[0]["lr"]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in an epoch."""
+        return len(self.windows)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        return self.epochs * self.steps_per_epoch
+
+    @property
+    def parameters(self) -> list[torch.nn.Parameter]:
+        """All parameters that the optimizer trains."""
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+    def stop(self, reason: str) -> None:
+        """Ends the run after this step; ``reason`` is recorded in summary.json."""
+        self.stop_reason = self.stop_reason or reason
+
+    def say(self, line: str) -> None:
+        """One line on stderr and in log.txt."""
+        self.reporter.say(line)
+
+    def new_sums(self) -> Sums:
+        """Empty sums with fresh metrics."""
+        return Sums({name: factory() for name, factory in self.metric_factories.items()})
+
+    def epoch_batches(self) -> Iterator[Batch]:
+        """The epoch's micro-batches that are still to come."""
+        order = self.train.rows[self.sampler.order(self.epoch, self.train.targets)]
+        first = self.step - self.epoch * self.steps_per_epoch
+        bounds = [bound for window in self.windows[first:] for bound in window.bounds]
+        return self.train.loader.batches(order, bounds, epoch=self.epoch)
+
+    @property
+    def val_bounds(self) -> list[tuple[int, int]]:
+        """The batches of the validation pictures, as positions in their order."""
+        return batch_bounds(len(self.val.rows), self.batch_size) if self.val is not None else []
+
+    def val_batches(self) -> Iterator[Batch]:
+        """The validation pictures, in the table's order."""
+        assert self.val is not None
+        return self.val.loader.batches(self.val.rows, self.val_bounds)
+
+    def monitor_for(self, key: str | None) -> Monitor:
+        """The monitor named by a key of metrics.jsonl; None is the run's own.
+
+        Raises:
+            ConfigError: metrics.jsonl will have no such key.
+        """
+        if key is None:
+            return self.monitor
+        part, _, name = key.partition("/")
+        known = {"loss": False} | {n: m.higher_is_better for n, m in self.sums.metrics.items()}
+        if part not in ({"train"} if self.val is None else {"train", "val"}) or name not in known:
+            raise ConfigError(
+                f"there is no {key!r} to monitor",
+                "this run has no validation pictures" if self.val is None and part == "val" else "",
+                f"known: {', '.join(known)}, each after {'train/' if self.val is None else 'train/ or val/'}",
+            )
+        return Monitor(key, known[name])
+
+    def save_checkpoint(self) -> None:
+        """Asks for a checkpoint; it is saved once every callback has been told of this moment.
+
+        So the states of all callbacks in it are of the same moment, whatever their order.
+        """
+        self.save_due = True
+
+    def save_if_due(self) -> None:
+        """Saves the checkpoint that was asked for."""
+        if self.save_due:
+            self.save_now()
+
+    def save_now(self) -> None:
+        """Saves everything that a resume needs, durably; nothing if this step is saved already."""
+        from clsfit.engine import checkpoint
+
+        self.save_due = False
+        if self.directory is not None and (self.last_save is None or self.last_save.step != self.step):
+            started = time.monotonic()
+            checkpoint.save(self)
+            now = time.monotonic()
+            self.last_save = LastSave(self.step, now, now - started)
+
+    def save_model(self, name: str) -> None:
+        """Writes ``best.safetensors`` or ``last.safetensors``: what evaluate and predict need."""
+        from clsfit.engine import checkpoint
+
+        if self.directory is not None:
+            checkpoint.save_model(self, name)

@@ -1,0 +1,94 @@
+"""Exact sums over the samples of one epoch or one pass, without a wait per batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from clsfit.contracts import Metric
+from clsfit.engine.state import attributes, restore_attributes
+
+_CHUNK_BATCHES = 16
+_CHUNK_BYTES = 8 << 20
+
+
+class Sums:
+    """Loss and metrics over samples; batches may be grouped in any way without changing a digit.
+
+    Logits and losses are kept as references and counted on the device once per chunk of batches.
+    Each batch's loss sum is kept, and all are added exactly (:func:`math.fsum`) when they are read.
+
+    Args:
+        metrics: fresh metric objects by name.
+    """
+
+    def __init__(self, metrics: Mapping[str, Metric]) -> None:
+        self.metrics = dict(metrics)
+        self.samples = 0
+        self._losses: list[torch.Tensor] = []  # one vector of loss sums per chunk
+        self._chunk_losses: list[torch.Tensor] = []
+        self._chunk_logits: list[torch.Tensor] = []
+        self._chunk_targets: list[torch.Tensor] = []
+        self._chunk_bytes = 0
+
+    def add(self, logits: torch.Tensor, targets: torch.Tensor, loss_sum: torch.Tensor) -> None:
+        """Adds a batch.
+
+        Args:
+            logits: [B, K] float, detached.
+            targets: [B] int64, or [B, K] float of which the largest counts as the class.
+            loss_sum: scalar, the sum of the samples' losses, detached.
+        """
+        self.samples += len(logits)
+        self._chunk_losses.append(loss_sum)
+        self._chunk_logits.append(logits)
+        self._chunk_targets.append(targets)
+        self._chunk_bytes += logits.numel() * logits.element_size()
+        if len(self._chunk_losses) >= _CHUNK_BATCHES or self._chunk_bytes >= _CHUNK_BYTES:
+            self._count()
+
+    def settle(self) -> None:
+        """Counts what has gathered, and waits for the device."""
+        self._count()
+        if self._losses:
+            self._losses[-1][-1].item()
+
+    @torch.no_grad()
+    def _count(self) -> None:
+        if not self._chunk_losses:
+            return
+        self._losses.append(torch.stack(self._chunk_losses))
+        logits = torch.cat(self._chunk_logits)
+        targets = torch.cat([t.argmax(1) if t.is_floating_point() else t for t in self._chunk_targets])
+        for metric in self.metrics.values():
+            metric.update(logits, targets)
+        self._chunk_losses, self._chunk_logits, self._chunk_targets, self._chunk_bytes = [], [], [], 0
+
+    def scores(self, prefix: str = "") -> dict[str, float | None]:
+        """``{prefix}loss`` and one value per metric; waits for the device. None where undefined."""
+        self._count()
+        losses = torch.cat(self._losses).tolist() if self._losses else []
+        scores: dict[str, float | None] = {f"{prefix}loss": math.fsum(losses) / self.samples if losses else None}
+        for name, metric in self.metrics.items():
+            value = metric.compute()
+            scores[prefix + name] = None if value is None else float(value)
+        return scores
+
+    def state_dict(self) -> dict[str, Any]:
+        """What has been counted so far."""
+        self._count()
+        return {
+            "samples": self.samples,
+            "losses": torch.cat(self._losses).cpu() if self._losses else None,
+            "metrics": {name: attributes(metric) for name, metric in self.metrics.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        """The inverse of :meth:`state_dict`."""
+        self.samples = state["samples"]
+        self._losses = [] if state["losses"] is None else [state["losses"].to(device)]
+        for name, metric in self.metrics.items():
+            restore_attributes(metric, state["metrics"][name], device)

@@ -1,0 +1,277 @@
+"""A trained model, loaded from its file: judged by ``evaluate``, applied by ``predict``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from clsfit.build import build_module, make
+from clsfit.config import Selection
+from clsfit.contracts import PerClassMetric
+from clsfit.data import canvases, checks, sources, split
+from clsfit.data.prepare import Prepare
+from clsfit.data.table import SampleTable
+from clsfit.data.threads import workers_of
+from clsfit.engine import device as devices
+from clsfit.engine import precision as precisions
+from clsfit.engine.blame import raise_blamed
+from clsfit.engine.checkpoint import load_weights
+from clsfit.engine.infer import evaluate, infer
+from clsfit.engine.precision import Precision
+from clsfit.engine.report import Reporter
+from clsfit.engine.state import from_blob
+from clsfit.engine.sums import Sums
+from clsfit.errors import CheckpointError, ConfigError, DataError, PluginError, printable
+from clsfit.pipeline.batches import batch_bounds
+from clsfit.pipeline.finish import Finish
+from clsfit.pipeline.loader import Batch, Loader
+from clsfit.registry import Plugins
+from clsfit.results import EvaluatedPicture, Evaluation, Prediction
+from clsfit.storage import modelfile
+from clsfit.storage.rundir import RunDirectory
+
+
+class Model:
+    """A classifier with everything it needs: weights, classes, preprocessing.
+
+    Built by :func:`load`; ``header`` is what its file says beside the weights.
+    """
+
+    def __init__(self, path: Path, header: dict[str, Any], plugins: Plugins, device: torch.device) -> None:
+        self.path, self.header, self.device = path, header, device
+        self._plugins = plugins
+        self.class_names: tuple[str, ...] = tuple(header["classes"])
+        self.prepare = Prepare.from_json(header["prepare"])
+        self.finish = Finish.from_json(header["finish"])
+        self._filled: dict[str, Any] = {
+            "num_classes": len(self.class_names),
+            "class_names": self.class_names,
+            "class_counts": tuple(header["class_counts"]),
+            "in_channels": self.finish.channels,
+            "input_size": self.finish.input_size,
+            "seed": header["seed"],
+            "total_steps": header["total_steps"],
+            "steps_per_epoch": header["steps_per_epoch"],
+        }
+        self.module = build_module(self._selection("model", header["model"]), self._filled, device)
+        self.loss = build_module(self._selection("loss", header["loss"]), self._filled, device)
+        self.precision = Precision(_precision(header["precision"], device), device)
+
+    def evaluate(
+        self,
+        data: str | None = None,
+        *,
+        split: str | None = None,
+        batch_size: int | None = None,
+        workers: int | None = None,
+        progress: bool = False,
+    ) -> Evaluation:
+        """Judges the model on labelled pictures.
+
+        Args:
+            data: a folder or a data set's name; None is the run's own data with its recorded split.
+            split: train, val or test; by default val where there is one, else test, else all pictures.
+            batch_size: by default that of the training, so that the numbers are validation's to the bit.
+            workers: decoding threads.
+            progress: whether to show a bar on a terminal.
+
+        Raises:
+            DataError: the pictures cannot be used, or have a class that the model does not know.
+        """
+        source, table = self._data(data)
+        chosen = split or next((name for name in ("val", "test") if len(table.rows(name))), "all")
+        rows = table.rows(chosen) if chosen != "all" else np.arange(len(table.paths))
+        if not len(rows):
+            raise DataError(f"there are no {chosen} pictures", data or str(self.path), "choose another --split")
+        made, bad = canvases.build(
+            source, rows, self.prepare, cache="auto", workers=workers_of(workers), skip_bad=False, progress=None
+        )
+        if bad:
+            raise checks.refuse(bad, table.paths)
+        loader = self._loader(made, table.targets, workers, tolerate=False)
+        bounds = batch_bounds(len(rows), batch_size or self.header["batch_size"])
+        batches = Reporter(int(progress)).bar(loader.batches(rows, bounds), len(bounds), "evaluate", "batch")
+        judged: list[EvaluatedPicture] = []
+
+        def note(batch: Batch, logits: torch.Tensor) -> None:
+            for row, best, p in zip(batch.rows.tolist(), *ranked(logits), strict=True):
+                label = self.class_names[table.targets[row]]
+                judged.append(EvaluatedPicture(table.paths[row], label, self.class_names[best], p[best], tuple(p)))
+
+        metrics = {
+            entry["name"]: make(self._selection("metric", entry), self._filled) for entry in self.header["metrics"]
+        }
+        try:
+            sums = evaluate(self.module, self.loss, batches, self.precision, Sums(metrics), each=note)
+        except Exception as error:
+            raise_blamed(error, self._packages())
+        per_class = {
+            name: dict(zip(self.class_names, metric.compute_per_class(), strict=True))
+            for name, metric in metrics.items()
+            if isinstance(metric, PerClassMetric)
+        }
+        return Evaluation(chosen, sums.scores(), per_class, judged, self.class_names)
+
+    def predict(
+        self,
+        paths: Iterable[str],
+        *,
+        batch_size: int | None = None,
+        workers: int | None = None,
+        progress: bool = False,
+    ) -> Iterator[Prediction]:
+        """Applies the model to pictures, in their order; folders stand for the pictures below them.
+
+        A picture that cannot be read is a prediction with ``error``.
+
+        Raises:
+            DataError: a path does not exist.
+        """
+        source = sources.files([str(path) for path in paths])
+        table = source.table()
+        loader = self._loader(canvases.stream(source, self.prepare), table.targets, workers, tolerate=True)
+        rows = np.arange(len(table.paths))
+        bounds = batch_bounds(len(rows), batch_size or self.header["batch_size"])
+        batches = Reporter(int(progress)).bar(loader.batches(rows, bounds), len(bounds), "predict", "batch")
+        try:
+            for batch, logits in infer(self.module, batches, self.precision):
+                for i, (row, best, p) in enumerate(zip(batch.rows.tolist(), *ranked(logits), strict=True)):
+                    yield self._prediction(table.paths[row], batch.errors.get(i, ""), best, p)
+        except Exception as error:
+            raise_blamed(error, self._packages())
+
+    def _prediction(self, path: str, error: str, best: int, p: Sequence[float]) -> Prediction:
+        if error:
+            return Prediction(path, "", None, error, self.class_names, ())
+        return Prediction(path, self.class_names[best], p[best], "", self.class_names, tuple(p))
+
+    def _loader(self, made: Any, targets: Any, workers: int | None, tolerate: bool) -> Loader:
+        return Loader(
+            made,
+            targets,
+            self.finish,
+            device=self.device,
+            workers=workers_of(workers),
+            memory_format=devices.memory_format(self.device),
+            tolerate=tolerate,
+        )
+
+    def _data(self, data: str | None) -> tuple[Any, SampleTable]:
+        """The data set to judge, its table with the model's classes."""
+        recorded = None
+        if data is None:
+            directory = RunDirectory(self.path.parent)
+            if not directory.holds_run():
+                raise ConfigError(
+                    f"{self.path} lies in no run directory, so its data is not known",
+                    "argument DATA",
+                    "name the folder or the data set to judge it on",
+                )
+            data, recorded = directory.read_data(), directory.read_split()
+        source = self._open(data)
+        table = remap(source.table(), self.class_names)
+        return source, split.apply_recorded(table, recorded) if recorded is not None else table
+
+    def _open(self, data: Any) -> Any:
+        name = data if isinstance(data, str) else data["name"]
+        if isinstance(data, str) and Path(data).exists():
+            return sources.folder(Path(data), classes=self.class_names)
+        if name not in self._plugins.names("dataset"):
+            raise DataError(
+                f"there is no {printable(name)!r}", "argument DATA", "name a folder, or a data set's plugin"
+            )
+        params = {} if isinstance(data, str) else {key: value for key, value in data.items() if key != "name"}
+        return make(Selection(name, params, self._plugins.find("dataset", name)), {})
+
+    def _selection(self, kind: str, entry: dict[str, Any]) -> Selection:
+        offer = self._plugins.find(kind, f"{entry['plugin']}:{entry['name']}")
+        return Selection(entry["name"], dict(entry["params"]), offer)
+
+    def _packages(self) -> dict[str, str]:
+        return {
+            offer.component.target.split(":")[0].split(".")[0]: offer.provider
+            for kind in ("model", "loss", "metric")
+            for offer in self._plugins.offers(kind)
+        }
+
+
+def load(path: str | Path, *, device: str = "auto", threads: int | None = None) -> Model:
+    """Loads a model file, or a run directory's best one.
+
+    Only the plugins that the file records are imported.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or of another kind.
+        PluginError: a plugin that it needs is not installed, or fails.
+    """
+    where = modelfile.resolve(Path(path))
+    read = modelfile.read(where)
+    devices.set_threads(threads)
+    try:
+        needed = {entry["name"]: f"{entry['distribution']}=={entry['version']}" for entry in read.header["plugins"]}
+        plugins = Plugins.discover(only=set(needed))
+        _check_plugins(plugins, needed)
+        model = Model(where, read.header, plugins, devices.choose(device))
+        load_weights(model.module, model.loss, from_blob(read.blob))
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"the model file does not fit: {type(error).__name__}: {str(error).splitlines()[0]}",
+            str(where),
+            "install the plugin versions that it was trained with, named in its header",
+        ) from error
+    return model
+
+
+def remap(table: SampleTable, classes: tuple[str, ...]) -> SampleTable:
+    """``table`` with the model's classes; labels are matched by name.
+
+    Raises:
+        DataError: a label that the model does not know.
+    """
+    if table.classes == classes:
+        return table
+    unknown = [name for name in table.classes if name not in classes]
+    if unknown:
+        raise DataError(
+            f"the model does not know {len(unknown)} of the classes",
+            f"classes {', '.join(printable(name) for name in unknown[:5])}",
+            f"it knows {', '.join(printable(name) for name in classes[:10])}",
+        )
+    index = np.array([classes.index(name) for name in table.classes], dtype=np.int64)
+    targets = np.where(table.targets >= 0, index[table.targets], -1)
+    return SampleTable(table.paths, classes, targets, table.splits, table.groups, table.weights)
+
+
+def ranked(logits: torch.Tensor) -> tuple[list[int], list[list[float]]]:
+    """The class of each sample, and the probabilities [B][K] of all.
+
+    The class is the first of the largest logits, as metrics count it; probabilities are a softmax in
+    float64, so that each row sums to one to the last digits.
+    """
+    return logits.argmax(1).tolist(), logits.to("cpu", torch.float64).softmax(1).tolist()
+
+
+def _precision(name: str, device: torch.device) -> str:
+    """The training's precision where this device has it, else fp32."""
+    return name if device.type != "cpu" or name == "fp32" else precisions.choose("auto", device)
+
+
+def _check_plugins(plugins: Plugins, needed: dict[str, str]) -> None:
+    found = {plugin.name: plugin for plugin in plugins.plugins}
+    for name, requirement in needed.items():
+        if name not in found:
+            raise PluginError(
+                f"the model was trained with plugin {name!r}, which is not installed",
+                f"it came with {requirement}",
+                f"python -m pip install {requirement}",
+            )
+        if found[name].status != "ok":
+            raise PluginError(
+                f"the model needs plugin {name!r}, which is {found[name].status}: {found[name].error}",
+                f"of {found[name].distribution} {found[name].version}",
+                f"python -m pip install {requirement}",
+            )

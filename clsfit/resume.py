@@ -1,0 +1,103 @@
+"""Whether a command goes on with the run that a directory holds, or asks for another one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from clsfit.config import Config, flatten, free_keys, resolve
+from clsfit.errors import CheckpointError
+from clsfit.registry import Plugins
+from clsfit.storage.rundir import RunDirectory
+
+if TYPE_CHECKING:
+    from clsfit.data.intake import Intake
+
+
+@dataclass
+class Record:
+    """What a run directory says of its run.
+
+    Attributes:
+        split: the rows of split.csv.
+        environment: what environment.json says.
+        changed: whether accepted changes make this another run than the recorded one.
+    """
+
+    directory: RunDirectory
+    split: list[Mapping[str, str]]
+    environment: Mapping[str, Any]
+    changed: bool = False
+
+    @classmethod
+    def read(cls, directory: RunDirectory) -> Record | None:
+        """The record, or None where the run was stopped before it was complete: it starts anew then."""
+        if not directory.holds_checkpoint():
+            return None
+        return cls(directory, directory.read_split(), directory.read_environment())
+
+    def check_data(self, intake: Intake, accept: bool) -> None:
+        """Refuses data that is not the recorded one.
+
+        Raises:
+            CheckpointError: pictures, labels or classes differ, unless ``accept``.
+        """
+        recorded = self.environment["data"]
+        lines = []
+        if list(intake.table.classes) != recorded["classes"]:
+            lines.append(f"classes: {', '.join(recorded['classes'])} -> {', '.join(intake.table.classes)}")
+        if len(intake.table.paths) != recorded["pictures"]:
+            lines.append(f"pictures: {recorded['pictures']} -> {len(intake.table.paths)}")
+        if intake.fingerprint != recorded["fingerprint"] and not lines:
+            lines.append("pictures were renamed, relabelled or changed in size")
+        self.refuse("the data set is not the one that this run was started with", lines, accept)
+
+    def refuse(self, what: str, lines: list[str], accept: bool) -> None:
+        """Raises with the differences, or notes that they were accepted."""
+        if not lines:
+            return
+        if not accept:
+            shown = "; ".join(lines[:5]) + (f"; and {len(lines) - 5} more" if len(lines) > 5 else "")
+            raise CheckpointError(what, shown, "use another -o for another run, or give --accept-changes")
+        self.changed = True
+
+
+def agree(config: Config, plugins: Plugins, record: Record, accept: bool) -> Config:
+    """The recorded configuration, with what the command may change.
+
+    Options that the command leaves out are as recorded. Options that it gives must agree with the
+    record, but for workers, cache and what components declare as free.
+
+    Raises:
+        CheckpointError: an option or a plugin's version differs, unless ``accept``.
+    """
+    file = record.directory.path / "config.yaml"
+    recorded = resolve(plugins, files=(file,), environ={})
+    before, after, tree = flatten(recorded.tree()), flatten(config.tree()), config.tree()
+    asked = [key for key in after if _given(key, config.explicit) and after[key] not in ("auto", None)]
+    differ = [key for key in asked if after[key] != before.get(key, "not set")]
+    free = free_keys(config) | {"data"}  # the data's fingerprint is compared, not its path
+    lines = [f"{key}: {before.get(key, 'not set')} -> {after[key]}" for key in differ if key not in free]
+    record.refuse("the command asks for another run than the recorded one", lines, accept)
+    if differ:
+        slots = {key.partition(".")[0] for key in differ}
+        recorded = resolve(plugins, files=(file,), environ={}, options={slot: tree[slot] for slot in slots})
+    _check_versions(recorded, record, accept)
+    return recorded
+
+
+def _check_versions(config: Config, record: Record, accept: bool) -> None:
+    from clsfit.build import plugins_of
+
+    now = {plugin["name"]: f"{plugin['distribution']} {plugin['version']}" for plugin in plugins_of(config)}
+    lines = []
+    for plugin in record.environment["plugins"]:
+        then = f"{plugin['distribution']} {plugin['version']}"
+        if now.get(plugin["name"], then) != then:
+            lines.append(f"{then} -> {now[plugin['name']]}")
+    record.refuse("a plugin has changed since this run was started", lines, accept)
+
+
+def _given(key: str, explicit: Iterable[str]) -> bool:
+    return any(key == name or key.startswith(name + ".") or name.startswith(key + ".") for name in explicit)

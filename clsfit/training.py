@@ -1,0 +1,275 @@
+"""From a configuration to a finished run: the way that ``clsfit train`` and :func:`clsfit.train` go."""
+
+from __future__ import annotations
+
+import platform
+import re
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clsfit import __version__
+from clsfit.config import Config, Selection
+from clsfit.data.intake import Intake, Wishes, open_folder, take_in
+from clsfit.data.threads import workers_of
+from clsfit.errors import CheckpointError, ConfigError, printable
+from clsfit.registry import Plugins
+from clsfit.resume import Record, agree
+from clsfit.storage.rundir import RunDirectory
+
+if TYPE_CHECKING:
+    from clsfit.engine.report import Reporter
+
+
+@dataclass(frozen=True)
+class Control:
+    """How to run, as opposed to what: nothing of it is in config.yaml."""
+
+    output: Path | None = None
+    resume: bool = False
+    overwrite: bool = False
+    accept_changes: bool = False
+    dry_run: bool = False
+    verbosity: int = 1
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished run.
+
+    Attributes:
+        directory: where its files are; not written by a dry run.
+        summary: what summary.json says; empty after a dry run.
+        metrics: the rows of metrics.jsonl, one per epoch.
+    """
+
+    directory: Path
+    summary: dict[str, Any]
+    metrics: list[dict[str, Any]]
+
+
+def train_config(config: Config, plugins: Plugins, control: Control) -> TrainedRun:
+    """Trains, or goes on training, what ``config`` says.
+
+    Raises:
+        ClsfitError: see its subclasses; nothing that was saved before is lost.
+    """
+    directory = RunDirectory(control.output or _free_name(config))
+    record = _record(directory, control)
+    if record is not None:
+        config = agree(config, plugins, record, control.accept_changes)
+        if directory.complete() and not record.changed:
+            _say(control, f"{directory.path}: complete, nothing to do")
+            return _result(directory)
+    intake = _take_in(config, control, record)
+    if record is not None:
+        record.check_data(intake, control.accept_changes)
+    if control.dry_run:
+        return _dry_run(config, intake, control, directory)
+    with directory.lock():
+        if control.overwrite and directory.holds_run():
+            directory.clear()
+        return _train(config, intake, control, directory, record)
+
+
+def _train(
+    config: Config, intake: Intake, control: Control, directory: RunDirectory, record: Record | None
+) -> TrainedRun:
+    """The part that needs torch, inside the run directory's lock."""
+    import clsfit.engine.checkpoint
+    from clsfit.build import build_run
+    from clsfit.engine.fit import fit
+    from clsfit.storage import checkpoints
+
+    config, reporter, device = _settle(config, intake, control, directory)
+    run = build_run(config, intake, device, reporter, directory)
+    saved = None
+    if record is not None and directory.holds_checkpoint():
+        saved, skipped = checkpoints.newest_verified(directory.checkpoints)
+        for path, reason in skipped:
+            reporter.say(f"checkpoint {path} is left aside: {reason}")
+    if saved is None or (record is not None and record.changed):
+        directory.write_config(config.to_yaml())
+        directory.write_environment(environment(config, intake, str(device)))
+    if saved is None:
+        directory.write_split(_split_rows(intake))
+        directory.metrics.truncate(0)
+        directory.log.truncate(0)
+    else:
+        clsfit.engine.checkpoint.restore(run, saved, changed=record is not None and record.changed)
+        if record is not None and record.changed:
+            run.stop_reason = ""
+            directory.reopen()
+        reporter.say(f"resumed at step {run.step} (epoch {run.epoch + 1}/{run.epochs})")
+    for line in _introduction(config, intake, run.header["class_counts"], device, run.train.loader.describe()):
+        reporter.say(line)
+    fit(run)
+    if run.best is not None:
+        reporter.say(f"best: epoch {run.best.epoch}, {run.best.monitor} {run.best.value:.4f}")
+    reporter.say(f"run: {directory.path}")
+    return _result(directory)
+
+
+def _settle(
+    config: Config, intake: Intake, control: Control, directory: RunDirectory | None
+) -> tuple[Config, Reporter, Any]:
+    """Decides what was left to be found out, before step 0: device, threads, precision, sizes."""
+    from clsfit.build import finish_of
+    from clsfit.engine import device as devices
+    from clsfit.engine import precision
+    from clsfit.engine.report import Reporter
+
+    settings, finish = config.settings, finish_of(config, intake)
+    device = devices.choose(settings.device)
+    config = config.replace_settings(
+        device=device.type if settings.device == "auto" else settings.device,
+        threads=devices.set_threads(settings.threads),
+        precision=precision.choose(settings.precision, device),
+        input_size=intake.input_size,
+        channels=finish.channels,
+        mean=finish.mean,
+        std=finish.std,
+        step="eager",
+    )
+    log = directory.log.append if directory is not None else None
+    return config, Reporter(control.verbosity, log), device
+
+
+def _dry_run(config: Config, intake: Intake, control: Control, directory: RunDirectory) -> TrainedRun:
+    """Everything but training: every object is built, nothing is written."""
+    from clsfit.build import build_run
+
+    config, reporter, device = _settle(config, intake, control, None)
+    run = build_run(config, intake, device, reporter, None)
+    for line in _introduction(config, intake, run.header["class_counts"], device, run.train.loader.describe()):
+        reporter.say(line)
+    reporter.say(f"dry run: {run.total_steps} steps were not trained, nothing was written")
+    return TrainedRun(directory.path, {}, [])
+
+
+def open_data(data: str | Selection) -> Any:
+    """The data set that a configuration names: a folder, or a plugin's data set."""
+    if isinstance(data, Selection):
+        from clsfit.build import make
+
+        return make(data, {})
+    return open_folder(data)
+
+
+def _take_in(config: Config, control: Control, record: Record | None) -> Intake:
+    settings = config.settings
+    if config.data is None:
+        raise ConfigError("no data to train on", "argument DATA", "name a folder or a data set")
+    source = open_data(config.data)
+    for note in getattr(source, "notes", ()):
+        _say(control, f"note: {note}")
+    intake = take_in(
+        source,
+        Wishes(
+            input_size=settings.input_size,
+            channels=settings.channels,
+            val_fraction=settings.val_fraction,
+            seed=settings.seed,
+            workers=workers_of(settings.workers),
+            cache=settings.cache,
+            skip_bad=settings.skip_bad,
+        ),
+        recorded=record.split if record is not None else None,
+        accept_changes=control.accept_changes,
+    )
+    if "val_fraction" in config.explicit and intake.own_val:
+        raise ConfigError(
+            "--val-fraction has no effect: DATA has validation pictures of its own",
+            "option --val-fraction",
+            "leave it out",
+        )
+    if intake.left_out:
+        _say(control, f"left out {len(intake.left_out)} unreadable pictures: {', '.join(intake.left_out[:3])} …")
+    return intake
+
+
+def environment(config: Config, intake: Intake, device: str) -> dict[str, Any]:
+    """What environment.json records: versions, plugins, hardware, the data's fingerprint. No secrets."""
+    from clsfit.build import plugins_of
+
+    def installed(name: str) -> str | None:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            return None
+
+    packages = ("torch", "torchvision", "numpy", "pillow", "safetensors")
+    return {
+        "clsfit": __version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "packages": {name: installed(name) for name in packages},
+        "device": device,
+        "threads": config.settings.threads,
+        "plugins": plugins_of(config),
+        "data": {
+            "fingerprint": intake.fingerprint,
+            "pictures": len(intake.table.paths),
+            "classes": list(intake.table.classes),
+            "left_out": list(intake.left_out),
+        },
+    }
+
+
+def _record(directory: RunDirectory, control: Control) -> Record | None:
+    """The run that ``directory`` holds, if it is to be resumed."""
+    if not directory.holds_run():
+        if control.resume and directory.holds_checkpoint():
+            raise CheckpointError(f"{directory.path} has checkpoints but no config.yaml", "", "it cannot be resumed")
+        return None
+    if control.resume:
+        return Record.read(directory)
+    if control.overwrite:
+        return None
+    raise ConfigError(
+        "there is a run already",
+        f"in {directory.path}",
+        "give --resume to go on, --overwrite to start anew, or another -o",
+    )
+
+
+def _free_name(config: Config) -> Path:
+    """runs/<data>-<model>, with a number where that is taken."""
+    data = config.data.name if isinstance(config.data, Selection) else Path(config.data or "data").resolve().name
+    name = re.sub(r"[^\w.-]+", "-", f"{data}-{config.one('model').name}").strip("-.") or "run"
+    path, number = Path("runs") / name, 2
+    while path.exists():
+        path, number = Path("runs") / f"{name}-{number}", number + 1
+    return path
+
+
+def _introduction(config: Config, intake: Intake, counts: list[int], device: Any, loading: str) -> list[str]:
+    """What is trained on what, in a few lines."""
+    table, settings = intake.table, config.settings
+    parts = ", ".join(f"{len(table.rows(name)):,} {name}" for name in ("train", "val", "test") if len(table.rows(name)))
+    shown = [f"{printable(name)} {count:,}" for name, count in zip(table.classes, counts, strict=True)]
+    more = f" and {len(shown) - 12} more" if len(shown) > 12 else ""
+    height, width = intake.input_size
+    chosen = ", ".join(f"{slot} {config.one(slot).name}" for slot in ("model", "loss", "optimizer", "scheduler"))
+    return [
+        f"data: {parts} pictures; training classes: {', '.join(shown[:12])}{more}",
+        f"input: {height}x{width}, {intake.prepare.channels} channels; {loading}",
+        f"{chosen}; {device}, {settings.precision}, {settings.threads} threads, seed {settings.seed}",
+    ]
+
+
+def _split_rows(intake: Intake) -> list[Any]:
+    from clsfit.data.split import to_rows
+
+    return list(to_rows(intake.table))
+
+
+def _result(directory: RunDirectory) -> TrainedRun:
+    return TrainedRun(directory.path, directory.read_summary(), directory.read_metrics())
+
+
+def _say(control: Control, line: str) -> None:
+    from clsfit.engine.report import Reporter
+
+    Reporter(control.verbosity).say(line)
