@@ -1,0 +1,112 @@
+"""The command line: ``main(argv)``.
+
+Typer parses; a command's function returns the job to do, and :func:`main` does it outside of Typer,
+so that every failure takes one way: at most three lines on stderr and an exit code of
+:class:`clsfit.errors.ExitCode`. Only the command that is asked for is imported.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+
+from clsfit.errors import ClsfitError, ExitCode, printable
+
+_SCARCE = {
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "ENOMEM", "EMFILE", "ENFILE", "EIO", "EFBIG")
+    if hasattr(errno, name)
+}
+"""What the system says when disk, memory, rights or handles are missing."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        argv: the arguments after the program's name; None: those of this process.
+
+    Returns:
+        the exit code.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in _options(arguments) or os.environ.get("CLSFIT_DEBUG", "0") not in {"", "0"}
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except BaseException as error:
+        if debug and not isinstance(error, SystemExit | BrokenPipeError):
+            import traceback
+
+            traceback.print_exc()
+        return _report(error)
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    """Parses, then does the job; returns the code of a command that needs none, such as ``--help``."""
+    import gc
+
+    gc.disable()  # a tenth of a short command's time would go into looking for garbage among new modules
+    try:
+        from clsfit.cli import app
+
+        job = app.parse(arguments)
+    finally:
+        gc.enable()
+    if isinstance(job, int):
+        return job
+    try:
+        job()
+    except SystemExit as error:
+        raise RuntimeError(f"something called sys.exit({error.code!r})") from error
+    return ExitCode.OK
+
+
+def _options(arguments: Sequence[str]) -> Sequence[str]:
+    """The arguments in front of a ``--``."""
+    return arguments[: arguments.index("--")] if "--" in arguments else arguments
+
+
+def _report(error: BaseException) -> int:
+    """Says on stderr what ended the command; returns the exit code."""
+    match error:
+        case BrokenPipeError():  # the reader has seen enough, as `head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return ExitCode.OK
+        case SystemExit():  # shell completion ends so
+            return error.code if isinstance(error.code, int) else ExitCode.OK if error.code is None else ExitCode.BUG
+        case KeyboardInterrupt():
+            _say("interrupted")
+            return ExitCode.INTERRUPTED
+        case ClsfitError():
+            _say("error: " + error.what, error.where, error.remedy)
+            return error.exit_code
+        case MemoryError():
+            _say("error: out of memory", "", "try a smaller --batch-size, fewer --workers, or --cache off")
+            return ExitCode.ENVIRONMENT
+        case OSError() if error.errno in _SCARCE:
+            where = printable(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else ""
+            _say(f"error: {error.strerror}", where)
+            return ExitCode.ENVIRONMENT
+    text = " ".join(str(error).split())
+    _say(
+        printable(f"bug in clsfit: {type(error).__name__}: {text}"), "", "--debug shows the traceback; please report it"
+    )
+    return ExitCode.BUG
+
+
+def _say(what: str, *more: str) -> None:
+    """``what`` after the program's name, and the other lines under it; at most three lines in all."""
+    lines = [" ".join(line.split("\n")) for line in (f"clsfit: {what}", *more) if line]
+    text = "\n  ".join(lines[:3]) + "\n"
+    try:
+        sys.stderr.write(text.encode("utf-8", "replace").decode())
+        sys.stderr.flush()
+    except (OSError, ValueError):  # nobody is listening
+        return
+
+
+__all__ = ["main"]

@@ -1,0 +1,85 @@
+"""What several commands share: their options for the machine, and loading a model."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from clsfit.api import Model
+    from clsfit.registry import Plugins
+
+Job = Callable[[], None]
+"""What a command's function returns: Typer only parses, and :func:`clsfit.cli.main` does the work."""
+
+MACHINE = "Machine"
+BatchSize = Annotated[
+    int | None,
+    typer.Option("--batch-size", metavar="<n>", min=1, help="pictures at a time", rich_help_panel=MACHINE),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="<auto|cpu|cuda|cuda:N|mps>",
+        help="where to compute",
+        rich_help_panel=MACHINE,
+        autocompletion=lambda: ["auto", "cpu", "cuda", "mps"],
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", metavar="<n>", min=0, help="threads that read pictures", rich_help_panel=MACHINE),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option("--threads", metavar="<n>", min=1, help="threads that compute, on a CPU", rich_help_panel=MACHINE),
+]
+Debug = Annotated[bool, typer.Option("--debug", metavar="", help="show the traceback of an error")]
+Json = Annotated[bool, typer.Option("--json", metavar="", help="JSON on stdout, for scripts")]
+NoPlugins = Annotated[bool, typer.Option("--no-plugins", metavar="", help="load the bundled components only")]
+DisablePlugins = Annotated[
+    list[str] | None,
+    typer.Option("--disable-plugin", metavar="<name>", help="leave a plugin out; repeatable"),
+]
+
+
+def discover(*, no_plugins: bool, disable: Collection[str], warn: bool = True) -> Plugins:
+    """The plugins that options and environment leave on; those that failed are named on stderr."""
+    from clsfit.registry import Plugins
+
+    disable = tuple(disable)
+    if "CLSFIT_DISABLE_PLUGINS" in os.environ or "CLSFIT_NO_PLUGINS" in os.environ:
+        from clsfit.config import switches
+
+        found = switches()
+        disable, no_plugins = (*found.disable, *disable), no_plugins or found.bundled_only
+    plugins = Plugins.discover(disable=disable, bundled_only=no_plugins)
+    if warn:
+        say_failed(plugins)
+    return plugins
+
+
+def say_failed(plugins: Plugins) -> None:
+    """One line on stderr for each plugin that could not be loaded."""
+    for line in plugins.warnings():
+        print(f"clsfit: warning: {line}", file=sys.stderr)
+
+
+def load(model: str, device: str, threads: int | None) -> Model:
+    """The model in a file or a run's folder; whether there is one is known before torch is imported."""
+    from clsfit.storage import modelfile
+
+    modelfile.resolve(model)
+    from clsfit import api
+
+    return api.load(model, device=device, threads=threads)
+
+
+def bar(*, alone: bool) -> bool:
+    """Whether to draw a progress bar: on a terminal on which nothing else is printed meanwhile."""
+    return sys.stderr.isatty() and (alone or not sys.stdout.isatty())

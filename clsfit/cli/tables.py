@@ -1,0 +1,113 @@
+"""Rows for machines: CSV and JSON lines, on stdout as they come or durably into a file.
+
+CSV is UTF-8 with ``\\n`` after each row; bytes of a file name that are no UTF-8 come out as they are
+on disk. Numbers have the shortest form that reads back as the same number; a value that does not
+exist is an empty cell, in JSON ``null``.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from clsfit.errors import ConfigError, printable
+
+Row = Sequence[Any]
+Format = Literal["csv", "jsonl"]
+
+
+def cell(value: Any) -> str:
+    """One CSV cell: a float in its shortest exact form, None as nothing, all else as it is."""
+    if value is None:
+        return ""
+    return repr(float(value)) if isinstance(value, float) else str(value)
+
+
+def csv_line(row: Row) -> bytes:
+    """One line of CSV."""
+    text = io.StringIO()
+    # With "\r\n" as its terminator the module quotes cells that hold either character.
+    csv.writer(text, lineterminator="\r\n").writerow([cell(value) for value in row])
+    return text.getvalue()[:-2].encode("utf-8", "surrogateescape") + b"\n"
+
+
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """``value`` as JSON: what is no finite number is null; text stays readable where it can."""
+    clean = _without_nan(value)
+    text = json.dumps(clean, ensure_ascii=False, allow_nan=False, indent=indent)
+    if any("\ud800" <= c <= "\udfff" for c in text):  # a file name that is no UTF-8: escaped, as JSON can
+        text = json.dumps(clean, allow_nan=False, indent=indent)
+    return text
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return value
+
+
+def lines(form: Format, columns: Row, rows: Iterable[Row]) -> Iterator[bytes]:
+    """``rows`` as lines of ``form``; CSV begins with ``columns``, in JSON they are the keys."""
+    if form == "csv":
+        yield csv_line(columns)
+        for row in rows:
+            yield csv_line(row)
+    else:
+        for row in rows:
+            yield json_text(dict(zip(columns, row, strict=True))).encode() + b"\n"
+
+
+def format_of(path: Path, option: str) -> Format:
+    """What a file is to hold, by its ending; without one it is CSV.
+
+    Raises:
+        ConfigError: another ending, or a folder that does not exist; before anything is computed.
+    """
+    if path.suffix not in {".csv", ".jsonl", ""}:
+        raise ConfigError(
+            f"no such table format: {printable(path.suffix)}",
+            f"{option} {printable(str(path))}",
+            "name a file that ends in .csv or .jsonl",
+        )
+    if path.is_dir() or not path.parent.is_dir():
+        wrong = path if path.is_dir() else path.parent
+        what = "is a folder, not a file" if path.is_dir() else "does not exist"
+        raise ConfigError(f"{printable(str(wrong))} {what}", f"{option} {printable(str(path))}")
+    return "jsonl" if path.suffix == ".jsonl" else "csv"
+
+
+def write(path: Path | None, columns: Row, rows: Iterable[Row], *, option: str) -> None:
+    """Writes a table, to stdout row by row, or to ``path`` whole: a reader finds all of it or nothing new.
+
+    Args:
+        path: the file, or None for CSV on stdout.
+        columns: names, unique.
+        rows: as many values each as there are columns.
+        option: how the user named ``path``, for messages.
+    """
+    if path is not None:
+        from clsfit.storage.durable import write_file
+
+        write_file(path, lines(format_of(path, option), columns, rows), failpoint="predictions")
+        return
+    for line in lines("csv", columns, rows):
+        put(line)
+
+
+def put(data: bytes | str) -> None:
+    """Writes to stdout at once, whatever the locale's encoding; a text gets a line end."""
+    if isinstance(data, str):
+        data = data.encode("utf-8", "surrogateescape") + b"\n"
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
