@@ -8,11 +8,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from clsfit.config import resolve
+from clsfit.config import resolve, switches
 from clsfit.model import Model, load
 from clsfit.registry import Plugins
 from clsfit.results import EvaluatedPicture, Evaluation, Prediction
@@ -41,7 +41,6 @@ def train(
     dry_run: bool = False,
     recipe: str | None = None,
     config: Sequence[str | Path] = (),
-    disable_plugins: Collection[str] = (),
     verbosity: int = 1,
     **options: Any,
 ) -> TrainedRun:
@@ -56,17 +55,18 @@ def train(
         dry_run: everything but training.
         recipe: the name of a recipe; None is ``default``.
         config: YAML files, in rising precedence.
-        disable_plugins: entry points or distributions not to import.
         verbosity: 0 is silent, 1 normal, 2 detailed.
         options: the configuration's keys: ``epochs=5``, ``loss={"name": "focal", "gamma": 3}``,
-            ``metric=["accuracy", {"name": "f1", "average": "macro"}]``.
+            ``metric=["accuracy", {"name": "f1", "average": "macro"}]``, ``disable_plugins=["clsfit-x"]``.
 
     Raises:
         ClsfitError: its ``exit_code`` says which kind of failure it is.
     """
-    plugins = Plugins.discover(disable=disable_plugins)
     tree = dict(options) | ({"data": str(data)} if data is not None else {})
-    resolved = resolve(plugins, recipe=recipe, files=[Path(file) for file in config], options=tree)
+    files = [Path(file) for file in config]
+    off = switches(files=files, options=tree)
+    plugins = Plugins.discover(disable=off.disable, bundled_only=off.bundled_only)
+    resolved = resolve(plugins, recipe=recipe, files=files, options=tree)
     control = Control(
         output=Path(output) if output is not None else None,
         resume=resume,

@@ -109,12 +109,13 @@ class Model:
             sums = evaluate(self.module, self.loss, batches, self.precision, Sums(metrics), each=note)
         except Exception as error:
             raise_blamed(error, self._packages())
+        scores = sums.scores()  # counts what has gathered; per class comes after
         per_class = {
             name: dict(zip(self.class_names, metric.compute_per_class(), strict=True))
             for name, metric in metrics.items()
             if isinstance(metric, PerClassMetric)
         }
-        return Evaluation(chosen, sums.scores(), per_class, judged, self.class_names)
+        return Evaluation(chosen, scores, per_class, judged, self.class_names)
 
     def predict(
         self,

@@ -7,7 +7,10 @@ import torch
 from torchvision.transforms import v2
 
 from clsfit import keyed
+from clsfit.data.canvases import build
 from clsfit.data.decode import PictureError
+from clsfit.data.prepare import Prepare
+from clsfit.data.table import SampleTable
 from clsfit.errors import PluginError
 from clsfit.pipeline import Augmentation, Finish, Loader, batch_bounds
 
@@ -261,3 +264,33 @@ def test_unknown_sizes_do_without_augmentation(fakes, noise):
     expected = passed(loader(canvases), epoch=None)
     canvases.sizes = np.zeros_like(canvases.sizes)
     assert_equal(passed(loader(canvases), epoch=None), expected)
+
+
+class ManySizes:
+    """A data set of pixel arrays, as a plugin's may be."""
+
+    def __init__(self, arrays):
+        self.arrays = arrays
+
+    def table(self):
+        names = tuple(f"{i}.png" for i in range(len(self.arrays)))
+        return SampleTable(names, tuple("abcdefg"), TARGETS, ("",) * COUNT, ("",) * COUNT, None)
+
+    def read(self, row):
+        return self.arrays[row]
+
+
+@pytest.mark.parametrize("sizes", [SIDE, (9, 30)])
+def test_every_tier_of_real_canvases_gives_the_same_bits(fakes, noise, tmp_path, sizes):
+    source, prepare = ManySizes(noise(COUNT, sizes)), Prepare(3, None)
+    made = {}
+    for cache in ("memory", "disk", "off"):
+        canvases, bad = build(
+            source, np.arange(COUNT), prepare, cache=cache, workers=2, skip_bad=False, cache_dir=tmp_path / cache
+        )
+        assert not bad
+        made[cache] = loader(canvases, *augments_of(fakes, "all"), workers=2)
+    expected = ["resident" if sizes == SIDE else "memory", "disk", "stream"]
+    assert [made[cache].tier for cache in made] == expected
+    assert_equal(passed(made["memory"]), passed(made["disk"]))
+    assert_equal(passed(made["memory"]), passed(made["off"]))
