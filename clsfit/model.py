@@ -130,7 +130,7 @@ class Model:
         A picture that cannot be read is a prediction with ``error``.
 
         Raises:
-            DataError: a path does not exist.
+            DataError: there is not one picture.
         """
         source = sources.files([str(path) for path in paths])
         table = source.table()
@@ -173,6 +173,12 @@ class Model:
                     "name the folder or the data set to judge it on",
                 )
             data, recorded = directory.read_data(), directory.read_split()
+            if isinstance(data, str) and not Path(data).exists():
+                raise DataError(
+                    f"the run's own data is no longer at {printable(data)}",
+                    f"named in {directory.path / 'config.yaml'}",
+                    "give DATA: the folder where it is now",
+                )
         source = self._open(data)
         table = remap(source.table(), self.class_names)
         return source, split.apply_recorded(table, recorded) if recorded is not None else table

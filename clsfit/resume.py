@@ -73,7 +73,8 @@ def agree(config: Config, plugins: Plugins, record: Record, accept: bool) -> Con
         CheckpointError: an option or a plugin's version differs, unless ``accept``.
     """
     file = record.directory.path / "config.yaml"
-    recorded = resolve(plugins, files=(file,), environ={})
+    moved = {"data": config.tree()["data"]} if "data" in config.explicit else {}
+    recorded = resolve(plugins, files=(file,), environ={}, options=moved)
     before, after, tree = flatten(recorded.tree()), flatten(config.tree()), config.tree()
     asked = [key for key in after if _given(key, config.explicit) and after[key] not in ("auto", None)]
     differ = [key for key in asked if after[key] != before.get(key, "not set")]
@@ -81,8 +82,8 @@ def agree(config: Config, plugins: Plugins, record: Record, accept: bool) -> Con
     lines = [f"{key}: {before.get(key, 'not set')} -> {after[key]}" for key in differ if key not in free]
     record.refuse("the command asks for another run than the recorded one", lines, accept)
     if differ:
-        slots = {key.partition(".")[0] for key in differ}
-        recorded = resolve(plugins, files=(file,), environ={}, options={slot: tree[slot] for slot in slots})
+        changed = {key.partition(".")[0] for key in differ}
+        recorded = resolve(plugins, files=(file,), environ={}, options=moved | {slot: tree[slot] for slot in changed})
     _check_versions(recorded, record, accept)
     return recorded
 

@@ -254,8 +254,8 @@ def _introduction(config: Config, intake: Intake, counts: list[int], device: Any
     chosen = ", ".join(f"{slot} {config.one(slot).name}" for slot in ("model", "loss", "optimizer", "scheduler"))
     return [
         f"data: {parts} pictures; training classes: {', '.join(shown[:12])}{more}",
-        f"input: {height}x{width}, {intake.prepare.channels} channels; {loading}",
-        f"{chosen}; {device}, {settings.precision}, {settings.threads} threads, seed {settings.seed}",
+        f"input: {height}x{width}, {'grey' if intake.prepare.channels == 1 else 'colour'}; {loading}",
+        f"{chosen}; {device}, {settings.precision}, threads {settings.threads}, seed {settings.seed}",
     ]
 
 

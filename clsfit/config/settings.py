@@ -38,7 +38,10 @@ class Settings:
     std: Annotated[tuple[float, ...] | None, "what pixels are divided by afterwards"] = None
     val_fraction: Annotated[float, "part of the training pictures held out for validation", Ge(0), Lt(1)] = 0.2
     device: Annotated[str, "auto, cpu, cuda, cuda:N or mps"] = "auto"
-    precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], "of the arithmetic"] = "auto"
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "fp16"],
+        "number format of the model; auto: bf16 on CUDA, else fp32",
+    ] = "auto"
     workers: Annotated[int | None, "threads that prepare pictures; 0: none", Ge(0)] = None
     threads: Annotated[int | None, "threads of the arithmetic on the CPU", Ge(1)] = None
     cache: Annotated[Literal["auto", "off", "memory", "disk"], "where decoded pictures are kept"] = "auto"

@@ -56,19 +56,6 @@ class Intake:
     fingerprint: str
 
 
-class _Rows:
-    """Some rows of a data set, as a data set."""
-
-    def __init__(self, source: Any, rows: npt.NDArray[np.int64]) -> None:
-        self.source, self.rows = source, rows
-
-    def read(self, row: int) -> bytes | npt.NDArray[np.uint8]:
-        return self.source.read(int(self.rows[row]))  # type: ignore[no-any-return]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.source, name)
-
-
 def take_in(
     source: Any,
     wishes: Wishes,
@@ -95,7 +82,7 @@ def take_in(
     fingerprint = table.fingerprint(getattr(source, "sizes_bytes", None))
     scan = checks.scan(source, table, wishes.workers)
     bad = dict(scan.bad)
-    good = np.array([row for row in range(len(table.paths)) if row not in bad], dtype=np.int64)
+    good = _others(bad, len(table))
     channels = wishes.channels or (1 if len(good) and bool(scan.gray[good].all()) else 3)
     common = checks.common_size(scan)
     size = wishes.input_size or (common if common and max(common) <= _LARGEST_COMMON else (_DEFAULT_SIZE,) * 2)
@@ -115,25 +102,18 @@ def take_in(
     if bad:
         if not wishes.skip_bad:
             raise checks.refuse(bad, table.paths)
-        good = np.array([row for row in range(len(table.paths)) if row not in bad], dtype=np.int64)
-        table = table.select(good)
-        kept = _Rows(source, good)
-        made, _ = canvases.build(
-            kept,
-            np.arange(len(table.paths)),
-            prepare,
-            cache=wishes.cache,
-            workers=wishes.workers,
-            skip_bad=True,
-            progress=progress,
-            cache_dir=None,
-        )
+        kept = _others(bad, len(table))
+        table, made = table.select(kept), made.select(kept)
     own_val = len(table.rows("val")) > 0
-    if recorded is None:
-        table = split.hold_out(table, wishes.val_fraction, wishes.seed)
-    else:
+    if recorded is not None:
         table = split.apply_recorded(table, recorded, accept=accept_changes)
+    table = split.hold_out(table, wishes.val_fraction, wishes.seed)
     return Intake(table, made, prepare, size, own_val, left_out, fingerprint)
+
+
+def _others(rows: Mapping[int, str], number: int) -> npt.NDArray[np.int64]:
+    """Those of 0..number-1 that are not in ``rows``."""
+    return np.array([row for row in range(number) if row not in rows], dtype=np.int64)
 
 
 def open_folder(data: str) -> Any:

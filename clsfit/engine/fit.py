@@ -200,7 +200,7 @@ def end_epoch(run: Run) -> None:
 
 def finish(run: Run) -> None:
     """The last checkpoint, the last model file, and the summary that makes the run complete."""
-    run.stop_reason = run.stop_reason or f"all {run.epochs} epochs done"
+    run.stop_reason = run.stop_reason or "all epochs done"
     run.save_now()
     run.save_model("last")
     checkpoint.save_summary(run)

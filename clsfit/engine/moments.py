@@ -35,8 +35,8 @@ class CallbackHooks:
             self._manager.check_pending()
         except pluggy.PluginValidationError as error:
             raise PluginError(
-                f"a callback does not fit the moments of a run: {str(error).splitlines()[0]}",
-                f"callback {error.plugin!r}" if isinstance(error.plugin, str) else "",
+                "a callback does not fit the moments of a run",
+                " ".join(str(error).split()),
                 "see clsfit.hookspecs.Moments for their names and arguments",
             ) from error
 

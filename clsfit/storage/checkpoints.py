@@ -82,21 +82,20 @@ def save(directory: Path, step: int, files: Mapping[str, bytes]) -> Path:
         durable.failpoint("checkpoint:open")
         temporary = directory / f"{durable.TEMPORARY}{step:08d}-{secrets.token_hex(4)}"
         temporary.mkdir(mode=0o700)
-        replaced = None
+        replaced = directory / f".old-{step:08d}-{secrets.token_hex(4)}"
         try:
             _fill(temporary, step, files)
-            replaced = _move_aside(target, step)
+            _move_aside(target, replaced)
             durable.failpoint("checkpoint:rename")
             temporary.rename(target)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
-            if replaced is not None:
-                with suppress(OSError):
-                    replaced.rename(target)
+            with suppress(OSError):  # there is nothing to give back, as a rule
+                replaced.rename(target)
             raise
         durable.failpoint("checkpoint:sync-parent")
         durable.sync_directory(directory)
-    if replaced is not None:
+    if os.path.lexists(replaced):
         _delete(replaced)
     durable.write_file(directory / LATEST, f"{target.name}\n".encode(), failpoint="latest")
     return target
@@ -205,15 +204,13 @@ def _fill(temporary: Path, step: int, files: Mapping[str, bytes]) -> None:
     durable.sync_directory(temporary)
 
 
-def _move_aside(target: Path, step: int) -> Path | None:
+def _move_aside(target: Path, replaced: Path) -> None:
     """Frees the step's name; the checkpoint that had it counts, where it is now, until its successor is there."""
-    if not os.path.lexists(target):
-        return None
-    durable.failpoint("checkpoint:replace")
-    replaced = target.rename(target.parent / f".old-{step:08d}-{secrets.token_hex(4)}")
-    durable.failpoint("checkpoint:sync-replaced")
-    durable.sync_directory(target.parent)
-    return replaced
+    if os.path.lexists(target):
+        durable.failpoint("checkpoint:replace")
+        target.rename(replaced)
+        durable.failpoint("checkpoint:sync-replaced")
+        durable.sync_directory(target.parent)
 
 
 def _name(step: int) -> str:

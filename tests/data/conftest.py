@@ -65,10 +65,10 @@ def tree_state() -> Callable[[Path], dict[str, Any]]:
 
     def run(root: Path) -> dict[str, Any]:
         result = {}
-        for folder, _, names in os.walk(root):
-            result[folder] = os.stat(folder).st_mtime_ns
+        for place, _, names in os.walk(root):
+            result[place] = os.stat(place).st_mtime_ns
             for name in names:
-                path = os.path.join(folder, name)
+                path = os.path.join(place, name)
                 with open(path, "rb") as file:
                     result[path] = (os.stat(path).st_mtime_ns, hashlib.sha256(file.read()).hexdigest())
         return result
@@ -77,7 +77,7 @@ def tree_state() -> Callable[[Path], dict[str, Any]]:
 
 
 @pytest.fixture
-def mixed(make_tree: Tree, picture: Callable[..., bytes]) -> FolderSource:
+def mixed(make_tree: Callable[..., Path], picture: Callable[..., bytes]) -> FolderSource:
     """40 pictures of several sizes and kinds."""
     kinds = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
     content = {
@@ -87,7 +87,7 @@ def mixed(make_tree: Tree, picture: Callable[..., bytes]) -> FolderSource:
 
 
 @pytest.fixture
-def equal(make_tree: Tree, picture: Callable[..., bytes]) -> FolderSource:
+def equal(make_tree: Callable[..., Path], picture: Callable[..., bytes]) -> FolderSource:
     """40 pictures of one size."""
     return folder(make_tree({f"{'ab'[i % 2]}/{i}.png": picture(i, 6, 8) for i in range(40)}))
 

@@ -233,6 +233,17 @@ def test_sweep_gives_back_the_name_of_one_that_was_not_replaced(saved: Path) -> 
     assert steps(saved) == ["latest", "step-00000001", "step-00000002"]
 
 
+@pytest.mark.parametrize("step", ["open", "write", "manifest", "sync-dir", "replace", "sync-replaced", "rename"])
+def test_a_failed_save_leaves_the_directory_as_it_was(saved: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    monkeypatch.setenv("CLSFIT_FAILPOINT", f"checkpoint:{step}:eio")
+    with pytest.raises(ResourceError):
+        checkpoints.save(saved, 2, {"other.json": b"{}"})
+    assert steps(saved) == ["latest", "step-00000001", "step-00000002"]
+    found, _ = checkpoints.newest_verified(saved)
+    assert found is not None
+    assert found.hashes.keys() == FILES.keys()
+
+
 def test_links_are_not_followed_when_deleting(saved: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "photo").write_bytes(b"1")

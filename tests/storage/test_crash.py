@@ -20,6 +20,7 @@ from clsfit.storage import checkpoints, durable, modelfile
 from clsfit.storage.rundir import RunDirectory
 
 WORK = """
+import os
 import sys
 from clsfit.storage import checkpoints, modelfile
 from clsfit.storage.rundir import RunDirectory
@@ -50,10 +51,16 @@ def work(path, step, word):
 
 
 """
-RUN = WORK + "work(sys.argv[1], int(sys.argv[2]), sys.argv[3].encode())"
+RUN = WORK + "os.fsync = lambda _: None; work(sys.argv[1], int(sys.argv[2]), sys.argv[3].encode())"
 NAMESPACE: dict[str, Any] = {}
 exec(WORK, NAMESPACE)
 work = NAMESPACE["work"]
+
+
+@pytest.fixture(autouse=True)
+def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill or an error leaves what was written, synced or not; see test_power_loss.py for cuts."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 @pytest.fixture
@@ -132,6 +139,7 @@ def test_a_kill_at_any_failpoint_loses_nothing(
 def test_a_failure_of_any_system_call_loses_nothing(
     tmp_path: Path,
     before: Path,
+    quick_disk: None,
     faults,  # type: ignore[no-untyped-def]
     step: int,
     code: int,

@@ -1,0 +1,36 @@
+"""A loss that is not finite stops the run with exit 6, names its pictures, and never reaches the weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import safetensors.numpy
+
+import clsfit
+from clsfit.errors import DivergedError
+from clsfit.storage import checkpoints
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_the_weights_never_see_it(pictures: Path, tmp_path: Path, accumulate: int) -> None:
+    with pytest.raises(DivergedError, match=r"not finite at step \d+ \(epoch 1\)") as caught:
+        clsfit.train(
+            pictures,
+            output=tmp_path / "run",
+            model={"name": "mlp", "hidden": [8]},
+            optimizer={"name": "sgd", "lr": 1e30},
+            callback=[{"name": "checkpoint", "every_steps": 1}, {"name": "accumulate", "steps": accumulate}],
+            batch_size=8,
+            verbosity=0,
+        )
+    assert caught.value.exit_code == 6
+    assert ".png" in caught.value.where
+    assert len(str(caught.value).splitlines()) <= 3
+    saved, skipped = checkpoints.newest_verified(tmp_path / "run" / "checkpoints")
+    assert saved is not None
+    assert not skipped
+    for name, tensor in safetensors.numpy.load(saved.read("model.safetensors")).items():
+        assert (abs(tensor) < float("inf")).all(), name
+    assert not (tmp_path / "run" / "summary.json").exists()
+    assert "not finite" in (tmp_path / "run" / "log.txt").read_text()

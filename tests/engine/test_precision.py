@@ -1,0 +1,76 @@
+"""Number formats as values: flags, the loss scale, and runs in half precision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import clsfit
+from clsfit.engine.precision import Precision, choose
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_flags(name: str, bad: float) -> None:
+    precision = Precision(name, CPU)
+    fine = [torch.ones(3), torch.ones(2, 2)]
+    precision.check(fine, [torch.tensor(1.0)])
+    assert precision.found.item() == precision.diverged.item() == 0
+    precision.check([torch.ones(3), torch.tensor([1.0, bad])], [torch.tensor(1.0)])
+    assert precision.found.item() == 1
+    assert precision.diverged.item() == (0 if name == "fp16" else 1)  # fp16 may just need a smaller scale
+    precision.check(fine, [torch.tensor(bad)])
+    assert precision.found.item() == precision.diverged.item() == 1
+
+
+def test_fp16_unscales_backs_off_and_grows() -> None:
+    precision = Precision("fp16", CPU)
+    loss = torch.tensor(2.0)
+    scale = (precision.scale(loss) / loss).item()
+    assert scale == 65536
+    gradient = torch.tensor([scale * 3.0])
+    precision.check([gradient], [loss])
+    assert gradient.item() == 3.0
+    precision.check([torch.tensor([float("inf")])], [loss])
+    assert precision.scale(loss).item() == 2.0 * scale / 2
+    for _ in range(precision.interval):
+        precision.check([torch.ones(1)], [loss])
+    assert precision.scale(loss).item() == 2.0 * scale
+    other = Precision("fp16", CPU)
+    other.load_state_dict(precision.state_dict())
+    assert other.scale(loss).item() == 2.0 * scale
+
+
+def test_fp32_leaves_gradients_to_the_bit() -> None:
+    gradient = torch.randn(1000, generator=torch.Generator().manual_seed(0))
+    kept = gradient.clone()
+    Precision("fp32", CPU).check([gradient], [torch.tensor(0.0)])
+    assert torch.equal(gradient, kept)
+    assert Precision("fp32", CPU).state_dict() == {}
+
+
+def test_auto_is_fp32_on_a_cpu() -> None:
+    assert choose("auto", CPU) == "fp32"
+    assert choose("bf16", CPU) == "bf16"
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_trains(pictures: Path, tmp_path: Path, precision: str) -> None:
+    run = clsfit.train(
+        pictures,
+        output=tmp_path / "run",
+        model={"name": "small_cnn", "width": 8},
+        precision=precision,
+        epochs=6,
+        batch_size=8,
+        verbosity=0,
+    )
+    assert run.metrics[-1]["train/loss"] < run.metrics[0]["train/loss"]
+    assert run.summary["best"]["value"] > 0.6
+    for name, tensor in clsfit.load(run.directory).module.state_dict().items():
+        assert tensor.isfinite().all(), name
+        assert tensor.dtype in {torch.float32, torch.int64}, name

@@ -1,0 +1,73 @@
+"""Sums over samples do not depend on how samples come in batches, nor on an interruption."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clsfit.engine.sums import Sums
+
+
+class Right:
+    higher_is_better = True
+
+    def __init__(self) -> None:
+        self.right = torch.zeros((), dtype=torch.int64)
+        self.seen = 0
+
+    def update(self, logits: torch.Tensor, targets: torch.Tensor) -> None:
+        self.right += (logits.argmax(1) == targets).sum()
+        self.seen += len(targets)
+
+    def merge(self, other: Right) -> None:
+        self.right += other.right
+        self.seen += other.seen
+
+    def compute(self) -> float | None:
+        return self.right.item() / self.seen if self.seen else None
+
+
+LOGITS = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
+TARGETS = torch.randint(0, 4, (300,), generator=torch.Generator().manual_seed(1))
+LOSSES = torch.nn.functional.cross_entropy(LOGITS, TARGETS, reduction="none").double()
+
+
+def added(sums: Sums, cuts: list[int]) -> Sums:
+    for start, stop in itertools.pairwise(cuts):
+        if stop > start:
+            sums.add(LOGITS[start:stop], TARGETS[start:stop], LOSSES[start:stop].sum())
+    return sums
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 300), max_size=60), st.integers(0, 300))
+def test_grouping_and_interruption_change_nothing(cuts: list[int], pause: int) -> None:
+    whole = added(Sums({"right": Right()}), [0, 300]).scores("train/")
+    before = added(Sums({"right": Right()}), sorted({0, pause, *(c for c in cuts if c < pause)}))
+    after = Sums({"right": Right()})
+    after.load_state_dict(before.state_dict(), torch.device("cpu"))
+    scores = added(after, sorted({pause, 300, *(c for c in cuts if c > pause)})).scores("train/")
+    assert scores["train/right"] == whole["train/right"] == (LOGITS.argmax(1) == TARGETS).double().mean().item()
+    assert math.isclose(scores["train/loss"] or 0, whole["train/loss"] or 0, rel_tol=1e-14)
+
+
+def test_a_mean_of_batch_means_would_differ() -> None:
+    scores = added(Sums({}), [0, 290, 300]).scores()
+    means = (LOSSES[:290].mean() + LOSSES[290:].mean()) / 2
+    assert abs((scores["loss"] or 0) - LOSSES.mean().item()) < 1e-12
+    assert abs((scores["loss"] or 0) - means.item()) > 1e-3
+
+
+def test_soft_targets_count_by_their_largest() -> None:
+    soft = torch.nn.functional.one_hot(TARGETS, 4).float() * 0.7 + 0.05
+    sums = Sums({"right": Right()})
+    sums.add(LOGITS, soft, LOSSES.sum())
+    assert sums.scores()["right"] == (LOGITS.argmax(1) == TARGETS).double().mean().item()
+
+
+def test_nothing_seen_is_undefined() -> None:
+    assert Sums({"right": Right()}).scores() == {"loss": None, "right": None}
