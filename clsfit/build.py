@@ -15,10 +15,11 @@ from clsfit.contracts import FILLED, Metric
 from clsfit.data.intake import Intake
 from clsfit.data.threads import workers_of
 from clsfit.engine import device as devices
+from clsfit.engine.infer import takes_images
 from clsfit.engine.moments import CallbackHooks
 from clsfit.engine.precision import Precision
 from clsfit.engine.report import Reporter
-from clsfit.engine.run import Monitor, Part, Run
+from clsfit.engine.run import Monitor, Part, Run, order_of
 from clsfit.errors import ClsfitError, ConfigError, PluginError
 from clsfit.keyed import key
 from clsfit.pipeline.augment import Augmentation
@@ -27,6 +28,15 @@ from clsfit.pipeline.finish import Finish
 from clsfit.pipeline.loader import Loader
 from clsfit.registry import Offer
 from clsfit.storage.rundir import RunDirectory
+
+_OWED: dict[str, tuple[str, ...]] = {
+    "optimizer": ("param_groups", "step", "zero_grad", "state_dict", "load_state_dict"),
+    "scheduler": ("step", "state_dict", "load_state_dict"),
+    "metric": ("higher_is_better", "update", "compute"),
+    "sampler": ("order",),
+    "dataset": ("table", "read"),
+}
+"""Members without which a run would fail later, where nobody knows whose they were."""
 
 
 def build_run(
@@ -59,7 +69,7 @@ def build_run(
     model = build_module(config.one("model"), filled, device)
     loss = build_module(config.one("loss"), filled, device)
     check_model(config.one("model").offer, model, filled, device)
-    check_loss(config.one("loss").offer, loss, filled, device)
+    check_loss(config.one("loss").offer, loss, filled, device, weighted=table.weights is not None)
     sampler = make(config.one("sampler"), filled)
     augments = [(choice.name, make(choice, filled)) for choice in config.all("augment")]
     check_targets(config, loss, augments)
@@ -69,7 +79,7 @@ def build_run(
     }
     train, val = parts["train"], parts["val"] if len(parts["val"].rows) else None
     callbacks = {choice.name: make(choice, filled) for choice in config.all("callback")}
-    order = sampler.order(0, train.targets)
+    order = _tried(config.one("sampler").offer, partial(order_of, sampler, 0, train.targets), "in epoch 0")
     steps = windows(batch_bounds(len(order), settings.batch_size), _accumulate(callbacks))
     if getattr(loss, "batchwise", False) and any(len(window.bounds) > 1 for window in steps):
         reporter.say("note: this loss is no sum over samples; accumulated micro-batches differ from one big batch")
@@ -114,7 +124,7 @@ def make(selection: Selection, filled: Mapping[str, Any]) -> Any:
         missing = sorted(name for name in listed if name not in filled)
         if missing:
             raise TypeError(f"a {selection.offer.kind} gets no {', '.join(missing)}")
-        return factory(**selection.params, **{name: filled[name] for name in listed})
+        thing = factory(**selection.params, **{name: filled[name] for name in listed})
     except ClsfitError:
         raise
     except Exception as error:
@@ -124,6 +134,10 @@ def make(selection: Selection, filled: Mapping[str, Any]) -> Any:
             f"of {offer.distribution} {offer.version}",
             "check its options with: clsfit plugins show " + offer.name,
         ) from error
+    lacking = [name for name in _OWED.get(selection.offer.kind, ()) if not hasattr(thing, name)]
+    if lacking:
+        raise _broken(selection.offer, f"its {type(thing).__name__} has no {', '.join(lacking)}")
+    return thing
 
 
 def build_module(selection: Selection, filled: Mapping[str, Any], device: torch.device) -> torch.nn.Module:
@@ -147,12 +161,14 @@ def check_model(offer: Offer, model: torch.nn.Module, filled: Mapping[str, Any],
         raise _broken(offer, f"logits must be [B, {filled['num_classes']}] for B=2 pictures, not {got}")
 
 
-def check_loss(offer: Offer, loss: torch.nn.Module, filled: Mapping[str, Any], device: torch.device) -> None:
-    """Two samples through the loss: one value each, or their mean."""
+def check_loss(
+    offer: Offer, loss: torch.nn.Module, filled: Mapping[str, Any], device: torch.device, weighted: bool = False
+) -> None:
+    """Two samples through the loss: one value each, or their mean, which ``weighted`` pictures rule out."""
     logits = torch.zeros(2, filled["num_classes"], device=device)
     targets = torch.tensor([0, filled["num_classes"] - 1], device=device)
     extra = {}
-    if "images" in inspect.signature(loss.forward).parameters:
+    if takes_images(loss):
         extra["images"] = torch.zeros(2, filled["in_channels"], *filled["input_size"], device=device)
     loss.eval()
     with torch.no_grad():
@@ -160,6 +176,12 @@ def check_loss(offer: Offer, loss: torch.nn.Module, filled: Mapping[str, Any], d
     if not isinstance(values, torch.Tensor) or values.shape not in {(2,), ()}:
         got = tuple(values.shape) if isinstance(values, torch.Tensor) else type(values).__name__
         raise _broken(offer, f"a loss returns one value per sample [B], or a scalar mean, not {got}")
+    if weighted and values.ndim == 0:
+        raise ConfigError(
+            f"loss {offer.name!r} returns a mean, to which the pictures' weights cannot be applied",
+            f"option --loss {offer.name}; the data set gives weights",
+            "choose a loss with one value per sample",
+        )
 
 
 def check_targets(config: Config, loss: torch.nn.Module, augments: list[tuple[str, Any]]) -> None:
@@ -212,6 +234,7 @@ def model_header(config: Config, intake: Intake, finish: Finish, filled: Mapping
         "finish": finish.to_json(),
         "batch_size": config.settings.batch_size,
         "precision": config.settings.precision,
+        "device": config.settings.device.partition(":")[0],
         "seed": config.settings.seed,
         "total_steps": filled["total_steps"],
         "steps_per_epoch": filled["steps_per_epoch"],
@@ -267,7 +290,8 @@ def _part(
 
 
 def _accumulate(callbacks: Mapping[str, Any]) -> int:
-    asked = {name: callback.accumulate for name, callback in callbacks.items() if hasattr(callback, "accumulate")}
+    found = {name: getattr(callback, "accumulate", None) for name, callback in callbacks.items()}
+    asked = {name: steps for name, steps in found.items() if steps is not None}
     if len(asked) > 1:
         raise ConfigError(f"only one callback may set the accumulation, not {' and '.join(asked)}", "option --callback")
     return next(iter(asked.values()), 1)
@@ -294,12 +318,14 @@ def _per_channel(values: tuple[float, ...] | None, default: float, channels: int
     return values * channels if len(values) == 1 else values
 
 
-def _tried(offer: Offer, call: Callable[[], Any]) -> Any:
+def _tried(offer: Offer, call: Callable[[], Any], on: str = "on two empty samples") -> Any:
     try:
         return call()
+    except ClsfitError:
+        raise
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else ""
-        raise _broken(offer, f"it failed on two empty samples: {type(error).__name__}: {reason}") from error
+        raise _broken(offer, f"it failed {on}: {type(error).__name__}: {reason}") from error
 
 
 def _broken(offer: Offer, reason: str) -> PluginError:

@@ -25,7 +25,7 @@ from clsfit.engine.precision import Precision
 from clsfit.engine.report import Reporter
 from clsfit.engine.state import from_blob
 from clsfit.engine.sums import Sums
-from clsfit.errors import CheckpointError, ConfigError, DataError, PluginError, printable
+from clsfit.errors import CheckpointError, ConfigError, DataError, PluginError, ResourceError, printable
 from clsfit.pipeline.batches import batch_bounds
 from clsfit.pipeline.finish import Finish
 from clsfit.pipeline.loader import Batch, Loader
@@ -57,9 +57,10 @@ class Model:
             "total_steps": header["total_steps"],
             "steps_per_epoch": header["steps_per_epoch"],
         }
-        self.module = build_module(self._selection("model", header["model"]), self._filled, device)
+        module = build_module(self._selection("model", header["model"]), self._filled, device)
+        self.module = module.to(memory_format=devices.memory_format(device))
         self.loss = build_module(self._selection("loss", header["loss"]), self._filled, device)
-        self.precision = Precision(_precision(header["precision"], device), device)
+        self.precision = Precision(_precision(header["precision"], header["device"], device), device)
 
     def evaluate(
         self,
@@ -92,7 +93,7 @@ class Model:
         )
         if bad:
             raise checks.refuse(bad, table.paths)
-        loader = self._loader(made, table.targets, workers, tolerate=False)
+        loader = self._loader(made, table.targets, workers, weights=table.weights)
         bounds = batch_bounds(len(rows), batch_size or self.header["batch_size"])
         batches = Reporter(int(progress)).bar(loader.batches(rows, bounds), len(bounds), "evaluate", "batch")
         judged: list[EvaluatedPicture] = []
@@ -107,14 +108,14 @@ class Model:
         }
         try:
             sums = evaluate(self.module, self.loss, batches, self.precision, Sums(metrics), each=note)
+            scores = sums.scores()  # counts what has gathered; per class comes after
+            per_class = {
+                name: dict(zip(self.class_names, metric.compute_per_class(), strict=True))
+                for name, metric in metrics.items()
+                if isinstance(metric, PerClassMetric)
+            }
         except Exception as error:
             raise_blamed(error, self._packages())
-        scores = sums.scores()  # counts what has gathered; per class comes after
-        per_class = {
-            name: dict(zip(self.class_names, metric.compute_per_class(), strict=True))
-            for name, metric in metrics.items()
-            if isinstance(metric, PerClassMetric)
-        }
         return Evaluation(chosen, scores, per_class, judged, self.class_names)
 
     def predict(
@@ -150,13 +151,16 @@ class Model:
             return Prediction(path, "", None, error, self.class_names, ())
         return Prediction(path, self.class_names[best], p[best], "", self.class_names, tuple(p))
 
-    def _loader(self, made: Any, targets: Any, workers: int | None, tolerate: bool) -> Loader:
+    def _loader(
+        self, made: Any, targets: Any, workers: int | None, *, weights: Any = None, tolerate: bool = False
+    ) -> Loader:
         return Loader(
             made,
             targets,
             self.finish,
             device=self.device,
             workers=workers_of(workers),
+            weights=weights,
             memory_format=devices.memory_format(self.device),
             tolerate=tolerate,
         )
@@ -259,12 +263,18 @@ def ranked(logits: torch.Tensor) -> tuple[list[int], list[list[float]]]:
     The class is the first of the largest logits, as metrics count it; probabilities are a softmax in
     float64, so that each row sums to one to the last digits.
     """
-    return logits.argmax(1).tolist(), logits.to("cpu", torch.float64).softmax(1).tolist()
+    # first to the host: MPS has no float64, and would convert there
+    return logits.argmax(1).tolist(), logits.cpu().double().softmax(1).tolist()
 
 
-def _precision(name: str, device: torch.device) -> str:
-    """The training's precision where this device has it, else fp32."""
-    return name if device.type != "cpu" or name == "fp32" else precisions.choose("auto", device)
+def _precision(name: str, trained_on: str, device: torch.device) -> str:
+    """The training's precision on its kind of device; elsewhere too, but on a CPU, which is slow in any but fp32."""
+    if device.type == "cpu" and trained_on != "cpu":
+        return "fp32"
+    try:
+        return precisions.choose(name, device)
+    except ResourceError:
+        return "fp32"
 
 
 def _check_plugins(plugins: Plugins, needed: dict[str, str]) -> None:

@@ -56,6 +56,7 @@ class Parameter:
         default: its value, or :data:`dataclasses.MISSING` if it must be given.
         help: one line.
         constraints: bounds, as objects of ``annotated_types``.
+        written: how help shows the type, where its own name would not say it; empty: it does.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Parameter:
     default: Any
     help: str
     constraints: tuple[Any, ...] = ()
+    written: str = ""
 
     @property
     def optional(self) -> bool:
@@ -77,7 +79,7 @@ class Parameter:
     @property
     def type_text(self) -> str:
         """The type as help shows it: ``float``, ``macro|micro``, ``int or none``."""
-        return type_text(self.type)
+        return self.written or type_text(self.type)
 
 
 def parameters_of(offer: Offer) -> tuple[Parameter, ...]:
@@ -209,10 +211,19 @@ def coerce(parameter: Parameter, value: Any, option: str, source: str = "") -> A
             return result
     problem = problem.replace("Input should", "it should").replace("Field required", "a value is missing")
     expected = f"expected {parameter.type_text}" + (f" {parameter.bounds}" if parameter.bounds else "")
-    raise ConfigError(f"{option}: {printable(str(value))!r} does not fit: {problem}", _beside(option, source), expected)
+    raise ConfigError(
+        f"{option}: {printable(shown(value))!r} does not fit: {problem}", beside(option, source), expected
+    )
 
 
-def _beside(option: str, source: str) -> str:
+def shown(value: Any) -> str:
+    """A value in a message, as YAML writes it: ``true`` and ``null``, not ``True`` and ``None``."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def beside(option: str, source: str) -> str:
     """The place of a value, unless the message that begins with ``option`` says it already."""
     return "" if source == f"option {option}" else source
 
@@ -237,7 +248,7 @@ def _check_together(offer: Offer, values: dict[str, Any], where: str, sources: M
         text = " ".join(str(error).split())
         blamed = next((name for name in values if re.search(rf"\b{re.escape(name)}\b", text)), "")
         option = f"{where}.{blamed}" if blamed else where
-        raise ConfigError(f"{option}: {printable(text)}", _beside(option, sources.get(blamed, ""))) from error
+        raise ConfigError(f"{option}: {printable(text)}", beside(option, sources.get(blamed, ""))) from error
     return {name: getattr(made, name) for name in values}
 
 

@@ -76,7 +76,7 @@ def agree(config: Config, plugins: Plugins, record: Record, accept: bool) -> Con
     moved = {"data": config.tree()["data"]} if "data" in config.explicit else {}
     recorded = resolve(plugins, files=(file,), environ={}, options=moved)
     before, after, tree = flatten(recorded.tree()), flatten(config.tree()), config.tree()
-    asked = [key for key in after if _given(key, config.explicit) and after[key] not in ("auto", None)]
+    asked = [key for key in after if _given(key, config.explicit) and after[key] != "auto"]
     differ = [key for key in asked if after[key] != before.get(key, "not set")]
     free = free_keys(config) | {"data"}  # the data's fingerprint is compared, not its path
     lines = [f"{key}: {before.get(key, 'not set')} -> {after[key]}" for key in differ if key not in free]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clsfit import __version__
-from clsfit.config import Config, Selection
+from clsfit.config import Config, Selection, Settings
 from clsfit.data.intake import Intake, Wishes, open_folder, take_in
 from clsfit.data.threads import workers_of
 from clsfit.errors import CheckpointError, ConfigError, printable
@@ -32,6 +32,12 @@ class Control:
     accept_changes: bool = False
     dry_run: bool = False
     verbosity: int = 1
+
+    def __post_init__(self) -> None:
+        if self.resume and self.overwrite:
+            raise ConfigError("--resume goes on with a run and --overwrite replaces it", "", "give one of them")
+        if self.overwrite and self.output is None:
+            raise ConfigError("--overwrite has no effect: without -o a run gets a new name", "", "add -o DIR")
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ def train_config(config: Config, plugins: Plugins, control: Control) -> TrainedR
     Raises:
         ClsfitError: see its subclasses; nothing that was saved before is lost.
     """
-    directory = RunDirectory(control.output or _free_name(config))
+    directory = RunDirectory(control.output or _default_name(config, control.resume))
     record = _record(directory, control)
     if record is not None:
         config = agree(config, plugins, record, control.accept_changes)
@@ -92,8 +98,8 @@ def _train(
     if saved is None or (record is not None and record.changed):
         directory.write_config(config.to_yaml())
         directory.write_environment(environment(config, intake, str(device)))
-    if saved is None:
         directory.write_split(_split_rows(intake))
+    if saved is None:
         directory.metrics.truncate(0)
         directory.log.truncate(0)
     else:
@@ -178,7 +184,9 @@ def _take_in(config: Config, control: Control, record: Record | None) -> Intake:
         recorded=record.split if record is not None else None,
         accept_changes=control.accept_changes,
     )
-    if "val_fraction" in config.explicit and intake.own_val:
+    # a file that --print-config or a run has written holds every setting, so the default is no wish
+    wished = "val_fraction" in config.explicit and settings.val_fraction != Settings().val_fraction
+    if wished and intake.own_val:
         raise ConfigError(
             "--val-fraction has no effect: DATA has validation pictures of its own",
             "option --val-fraction",
@@ -220,8 +228,10 @@ def environment(config: Config, intake: Intake, device: str) -> dict[str, Any]:
 def _record(directory: RunDirectory, control: Control) -> Record | None:
     """The run that ``directory`` holds, if it is to be resumed."""
     if not directory.holds_run():
-        if control.resume and directory.holds_checkpoint():
-            raise CheckpointError(f"{directory.path} has checkpoints but no config.yaml", "", "it cannot be resumed")
+        if directory.holds_checkpoint():  # a new run would be taken for the old one's beginning, and pruned
+            raise CheckpointError(
+                f"{directory.path} has checkpoints but no config.yaml", "", "it cannot be resumed; use another -o"
+            )
         return None
     if control.resume:
         return Record.read(directory)
@@ -234,14 +244,14 @@ def _record(directory: RunDirectory, control: Control) -> Record | None:
     )
 
 
-def _free_name(config: Config) -> Path:
-    """runs/<data>-<model>, with a number where that is taken."""
+def _default_name(config: Config, resume: bool) -> Path:
+    """runs/<data>-<model>, with a number where that is taken; to resume, the last one that is taken."""
     data = config.data.name if isinstance(config.data, Selection) else Path(config.data or "data").resolve().name
     name = re.sub(r"[^\w.-]+", "-", f"{data}-{config.one('model').name}").strip("-.") or "run"
-    path, number = Path("runs") / name, 2
+    path, number, last = Path("runs") / name, 2, None
     while path.exists():
-        path, number = Path("runs") / f"{name}-{number}", number + 1
-    return path
+        path, number, last = Path("runs") / f"{name}-{number}", number + 1, path
+    return last if resume and last is not None else path
 
 
 def _introduction(config: Config, intake: Intake, counts: list[int], device: Any, loading: str) -> list[str]:

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
+
+from clsfit.testing import draw_pictures
 
 Clsfit = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -46,25 +46,13 @@ def clsfit(tmp_path: Path) -> Clsfit:
     return run
 
 
-def draw(folder: Path, counts: dict[str, int], size: int = 8, seed: int = 0) -> Path:
-    """A folder per class of noisy grey pictures that differ by where they are bright."""
-    random = np.random.default_rng(seed)
-    for k, (name, count) in enumerate(counts.items()):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        for i in range(count):
-            pixels = random.integers(0, 120, (size, size), dtype=np.uint8)
-            pixels[k % size :: 3] += 100
-            Image.fromarray(pixels).save(folder / name / f"{i:03}.png")
-    return folder
-
-
 @pytest.fixture
 def drawn() -> Any:
     """The function that draws a data set: ``drawn(folder, {"a": 20, "b": 30}, size=8)``."""
-    return draw
+    return draw_pictures
 
 
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three classes of 8x8 grey pictures, 63 in all, unbalanced."""
-    return draw(tmp_path_factory.mktemp("pictures") / "shapes", {"bars": 30, "dots": 21, "rings": 12})
+    return draw_pictures(tmp_path_factory.mktemp("pictures") / "shapes", {"bars": 30, "dots": 21, "rings": 12})

@@ -31,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         the exit code.
     """
+    _open_closed_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in _options(arguments) or os.environ.get("CLSFIT_DEBUG", "0") not in {"", "0"}
     try:
@@ -43,6 +44,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         return _report(error)
     return code
+
+
+def _open_closed_streams() -> None:
+    """Gives a standard stream that the shell has closed (``>&-``) an empty one.
+
+    Without it the next file that is opened would become that stream, and be written over by messages.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            empty = os.open(os.devnull, os.O_RDWR)  # the lowest free number, and those below are open by now
+            if empty != number:
+                os.dup2(empty, number)
+                os.close(empty)
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", errors="replace", closefd=False))
 
 
 def _run(arguments: list[str]) -> int:

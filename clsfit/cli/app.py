@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
+from clsfit.cli import pages
 from clsfit.cli.common import Job
 from clsfit.errors import ConfigError, printable
 
@@ -80,6 +81,7 @@ def _build(asked: str, words: list[str], completing: bool) -> typer.Typer:
     # An option that is not given still makes Typer import pydantic, so the program's own are there for itself only.
     own = words[:1] != [asked]
     app = typer.Typer(
+        cls=pages.Group,
         help=HELP,
         epilog=EPILOG,
         add_completion=completing or own,
@@ -136,8 +138,11 @@ def completion_words() -> list[str]:
 def _usage_error(error: typer.TyperException, asked: str) -> ConfigError:
     """Typer's complaint in our form: what, and the nearest option or where to read more."""
     text = printable(" ".join(error.format_message().replace("Value error, ", "").split())).rstrip(".")
+    text = text.replace("Input should", "it should")
     text, _, near = text.partition(" (Possible options: ")
-    hint = (
-        f"Did you mean {near.rstrip(')').split(', ')[0]}?" if near else f"see: clsfit {asked} --help".replace("  ", " ")
-    )
+    text, _, command = text.partition(". Did you mean ")
+    page = getattr(getattr(error, "ctx", None), "command_path", "") or f"clsfit {asked}".rstrip()
+    hint = f"see: {page} --help"
+    if near or command:
+        hint = f"Did you mean {near.rstrip(')').split(', ')[0] or command.rstrip('?')}?"
     return ConfigError(text[:1].lower() + text[1:], "", hint)

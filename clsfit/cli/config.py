@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from clsfit.cli import common, tables
+from clsfit.cli import common, pages, tables
 
 EPILOG = """\
 [bold]Examples[/]
@@ -16,13 +16,13 @@ Editors check and complete YAML by it. The tree of a run: clsfit train --print-c
 
 def add(app: typer.Typer, help_text: str) -> None:
     """Registers the command ``schema``."""
-    group = typer.Typer(help=help_text, epilog=EPILOG)
+    group = typer.Typer(cls=pages.Group, help=help_text, epilog=EPILOG)
 
     @group.callback()
     def config() -> None:
         """A callback keeps ``schema`` a command of its own while it is the only one."""
 
-    group.command("schema", help="The JSON Schema of configuration files.", epilog=EPILOG)(schema)
+    group.command("schema", cls=pages.Command, help="The JSON Schema of configuration files.", epilog=EPILOG)(schema)
     app.add_typer(group, name="config", help=help_text)
 
 

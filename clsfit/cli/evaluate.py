@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from clsfit.cli import common, tables
+from clsfit.cli import common, pages, tables
 from clsfit.errors import ConfigError, TargetMissedError, printable
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ Without DATA: the run's own data, its validation part by the recorded split."""
 
 def add(app: typer.Typer, help_text: str) -> None:
     """Registers the command."""
-    app.command("evaluate", help=help_text, epilog=EPILOG)(evaluate)
+    app.command("evaluate", cls=pages.Command, help=help_text, epilog=EPILOG)(evaluate)
 
 
 def evaluate(

@@ -126,7 +126,7 @@ def from_parameter(parameter: Parameter, key: tuple[str, ...], names: tuple[str,
     return Option(
         key=key,
         names=names,
-        label=parameter.type_text.removesuffix(" or none").replace(" or ", "|"),
+        label=parameter.type_text.removesuffix(" or none").removesuffix(" or auto").replace(" or ", "|"),
         panel=panel,
         help=parameter.help,
         default=default,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clsfit.cli import common, tables
+from clsfit.cli import common, pages, tables
 from clsfit.errors import ConfigError, PluginError, printable
 from clsfit.hookspecs import OFFERS
 
@@ -22,7 +22,9 @@ EPILOG = """\
 
   clsfit plugins list
   clsfit plugins list --kind loss
-  clsfit plugins show focal"""
+  clsfit plugins show focal
+
+A component is selected by its name: clsfit train --loss focal"""
 
 Kind = Annotated[
     str | None,
@@ -32,9 +34,11 @@ Kind = Annotated[
 
 def add(app: typer.Typer, help_text: str) -> None:
     """Registers the commands ``list`` and ``show``."""
-    group = typer.Typer(help=help_text, epilog=EPILOG)
-    group.command("list", help="Every plugin and what it offers.", epilog=EPILOG)(list_)
-    group.command("show", help="A component's options, with types and defaults.", epilog=EPILOG)(show)
+    group = typer.Typer(cls=pages.Group, help=help_text, epilog=EPILOG)
+    group.command("list", cls=pages.Command, help="Every plugin and what it offers.", epilog=EPILOG)(list_)
+    group.command("show", cls=pages.Command, help="A component's options, with types and defaults.", epilog=EPILOG)(
+        show
+    )
     app.add_typer(group, name="plugins")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clsfit.cli import common, tables
+from clsfit.cli import common, pages, tables
 from clsfit.errors import DataError, printable
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ An unreadable picture is a row with an 'error', and exit code 3 at the end."""
 
 def add(app: typer.Typer, help_text: str) -> None:
     """Registers the command."""
-    app.command("predict", help=help_text, epilog=EPILOG)(predict)
+    app.command("predict", cls=pages.Command, help=help_text, epilog=EPILOG)(predict)
 
 
 def predict(
@@ -42,7 +42,7 @@ def predict(
     ],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="<file>", help="write here instead of stdout: .csv or .jsonl"),
+        typer.Option("-o", "--output", metavar="<file>", help="write here instead of stdout (-): .csv or .jsonl"),
     ] = None,
     top_k: Annotated[
         int, typer.Option("--top-k", metavar="<n>", min=1, help="also the next best classes, n in all")
@@ -57,8 +57,9 @@ def predict(
     debug: common.Debug = False,
 ) -> common.Job:
     def job() -> None:
-        if output is not None:
-            tables.format_of(output, "-o")
+        file = None if str(output) == "-" else output
+        if file is not None:
+            tables.format_of(file, "-o")
         loaded = common.load(model, device, threads)
         shown = min(top_k, len(loaded.class_names))
         failed: list[str] = []
@@ -66,13 +67,13 @@ def predict(
             _paths(pictures),
             batch_size=batch_size,
             workers=workers,
-            progress=common.bar(alone=output is not None),
+            progress=common.bar(alone=file is not None),
         )
         columns = ["path", "predicted", "probability", "error"]
         columns += [f"{name}_{rank}" for rank in range(2, shown + 1) for name in ("predicted", "probability")]
         columns += [f"p({name})" for name in loaded.class_names] if probabilities else []
         rows = _rows(predictions, shown, len(loaded.class_names) if probabilities else 0, failed)
-        tables.write(output, columns, rows, option="-o")
+        tables.write(file, columns, rows, option="-o")
         if failed:
             raise DataError(
                 f"{len(failed)} of the pictures could not be read",

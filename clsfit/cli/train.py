@@ -235,8 +235,7 @@ def _train(plugins: Plugins, given: Mapping[Option, Any], data: str | None) -> N
     if control.get("print_config"):
         tables.put(config.to_yaml().rstrip("\n"))
         return
-    if control.get("resume") and control.get("overwrite"):
-        raise ConfigError("--resume goes on with a run and --overwrite replaces it", "", "give one of them")
+    _check_control(control)
 
     from clsfit import api
 
@@ -251,6 +250,18 @@ def _train(plugins: Plugins, given: Mapping[Option, Any], data: str | None) -> N
     )
     if not control.get("dry_run"):
         tables.put(str(run.directory))
+
+
+def _check_control(control: Mapping[str, Any]) -> None:
+    """Refuses switches that contradict each other, and those that would do nothing."""
+    if control.get("resume") and control.get("overwrite"):
+        raise ConfigError("--resume goes on with a run and --overwrite replaces it", "", "give one of them")
+    if control.get("accept_changes") and not control.get("resume"):
+        raise ConfigError("--accept-changes has no effect without --resume", "", "add --resume, or leave it out")
+    if control.get("quiet") and control.get("verbose"):
+        raise ConfigError("--quiet and --verbose contradict each other", "", "give one of them")
+    if control.get("output") == "":
+        raise ConfigError("-o names no folder: it is empty", "", "name one, or leave -o out")
 
 
 def _tree(given: Mapping[Option, Any], data: str | None) -> dict[str, Any]:

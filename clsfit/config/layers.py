@@ -15,7 +15,7 @@ from clsfit.config import yaml
 from clsfit.config.settings import ALIASES, NAMES, option_name
 from clsfit.config.yaml import Value
 from clsfit.errors import ConfigError, printable
-from clsfit.parameters import Text, match
+from clsfit.parameters import Text, match, shown
 from clsfit.registry import REPEATABLE, Plugins, nearest
 
 SINGLE = ("data", "model", "loss", "optimizer", "scheduler", "sampler")
@@ -24,6 +24,9 @@ SLOTS = ("data", "model", "loss", "optimizer", "scheduler", "metric", "callback"
 
 RESERVED = frozenset({"CLSFIT_CACHE", "CLSFIT_FAILPOINT", "CLSFIT_DEBUG"})
 """Environment variables that are read elsewhere."""
+
+OPTIONS_ONLY = ("recipe", "config", "output", "resume", "overwrite", "accept_changes", "dry_run", "quiet", "verbose")
+"""What a command is asked for, not what a run is: options that no file and no variable can set."""
 
 
 def kind_of(slot: str) -> str:
@@ -99,7 +102,8 @@ def known_key(key: str, where: str) -> str:
     name = match(key, known)
     if name is not None:
         return ALIASES.get(name, name)
-    hint = "a recipe is selected by the option --recipe only" if key == "recipe" else nearest(key, known)
+    option = match(key, OPTIONS_ONLY)
+    hint = f"it is set by the option {option_name(option)} only" if option else nearest(key, known)
     raise ConfigError(f"unknown key {printable(key)!r}", where, hint or "see: clsfit config schema")
 
 
@@ -108,9 +112,10 @@ def _single(slot: str, value: Value) -> Pick:
         return Pick(_name(slot, value), value.where, plain=True)
     if isinstance(value.raw, dict):
         return _entry(slot, value)
-    raise ConfigError(
-        f"{slot} needs a name, not {printable(str(value.plain()))}", value.where, "quote it, if it is one"
-    )
+    if value.raw is None:
+        raise ConfigError(f"{slot} is empty", value.where, f"name a {kind_of(slot)}, or leave the key out")
+    hint = f"{slot} holds one {kind_of(slot)}" if isinstance(value.raw, list) else "quote it, if it is one"
+    raise ConfigError(f"{slot} needs a name, not {printable(shown(value.plain()))}", value.where, hint)
 
 
 def _several(slot: str, value: Value) -> Iterator[Pick]:
@@ -137,7 +142,7 @@ def _entry(slot: str, value: Value) -> Pick:
     if name is None:
         return Pick(None, value.where, params)
     if not isinstance(name.raw, str):
-        raise ConfigError(f"{slot}: the name is a text, not {printable(str(name.plain()))}", name.where, "quote it")
+        raise ConfigError(f"{slot}: the name is a text, not {printable(shown(name.plain()))}", name.where, "quote it")
     return Pick(_name(slot, name), value.where, params)
 
 
@@ -199,11 +204,9 @@ def environment_layers(environ: Mapping[str, str], plugins: Plugins | None) -> l
         key = match(head, [*SLOTS, *NAMES, *ALIASES])
         if key is None:
             known = [f"CLSFIT_{name.upper()}" for name in (*SLOTS, *NAMES)] + sorted(RESERVED)
-            raise ConfigError(
-                f"unknown environment variable {printable(variable)}",
-                "",
-                nearest(variable, known) or f"unset {variable}",
-            )
+            option = match(head, OPTIONS_ONLY)
+            hint = f"it is set by the option {option_name(option)} only" if option else nearest(variable, known)
+            raise ConfigError(f"unknown environment variable {printable(variable)}", "", hint or f"unset {variable}")
         key = ALIASES.get(key, key)
         if key in REPEATABLE and rest and plugins is not None:
             at = max(len(rest) - 1, 1)  # the last part is the parameter
@@ -227,7 +230,10 @@ def option_layer(options: Mapping[str, Any]) -> Layer:
     Raises:
         ConfigError: an unknown key.
     """
-    tree = {key: _option(value, f"option {_flag(key)}") for key, value in options.items()}
+    tree = {
+        key: _option(value, "argument DATA" if key == "data" else f"option {_flag(key)}")
+        for key, value in options.items()
+    }
     return read_layer(Value(tree, "options"), "options")
 
 

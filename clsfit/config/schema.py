@@ -19,8 +19,8 @@ def json_schema(plugins: Plugins) -> dict[str, Any]:
     properties: dict[str, Any] = {}
     for slot in SLOTS:
         offers = plugins.offers(kind_of(slot))
-        named = [_named(offer, plugins.short_name(offer), slot in SINGLE) for offer in offers]
-        names = [{"const": plugins.short_name(offer), "description": offer.component.help} for offer in offers]
+        named = [_named(offer, _names(offer, plugins), slot in SINGLE) for offer in offers]
+        names = [_names(offer, plugins) | {"description": offer.component.help} for offer in offers]
         if slot == "data":
             properties[slot] = {"anyOf": [{"type": "string"}, *named], "description": "a path, or a data set by name"}
         elif slot in SINGLE:
@@ -40,14 +40,21 @@ def json_schema(plugins: Plugins) -> dict[str, Any]:
 
 def _several(entries: list[dict[str, Any]], plugins: Plugins, offers: Sequence[Offer]) -> dict[str, Any]:
     """One entry, a list of entries, or a mapping from names to parameters."""
-    by_name = {plugins.short_name(offer): {"anyOf": [{"type": "null"}, _params(offer)]} for offer in offers}
+    by_name = {
+        name: {"anyOf": [{"type": "null"}, _params(offer)]} for offer in offers for name in _names(offer, plugins)["enum"]
+    }
     mapping = {"type": "object", "properties": by_name, "additionalProperties": False}
     return {"anyOf": [*entries, {"type": "array", "items": {"anyOf": [*entries, mapping]}}, mapping]}
 
 
-def _named(offer: Offer, name: str, name_optional: bool) -> dict[str, Any]:
+def _names(offer: Offer, plugins: Plugins) -> dict[str, Any]:
+    """The names that a component may be written by: the short one, and the one with its provider."""
+    return {"enum": list(dict.fromkeys([plugins.short_name(offer), offer.qualified]))}
+
+
+def _named(offer: Offer, name: dict[str, Any], name_optional: bool) -> dict[str, Any]:
     schema = _params(offer)
-    schema["properties"] = {"name": {"const": name}} | schema["properties"]
+    schema["properties"] = {"name": name} | schema["properties"]
     if not name_optional:
         schema["required"] = ["name"]
     return schema

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Lt
 
 from clsfit.errors import ConfigError, printable
-from clsfit.parameters import Parameter, coerce, fields_of
+from clsfit.parameters import Parameter, beside, coerce, fields_of, shown
 
 AUTO = frozenset({"input_size", "channels", "mean", "std", "workers", "threads"})
 """Settings whose None is written ``auto``: found out from the pictures, the weights or the machine."""
+
+_WRITTEN = {"input_size": "N or HxW", "device": "auto|cpu|cuda|cuda:N|mps"}
+"""Types whose hints do not say how a value is written."""
 
 ALIASES = {"disable_plugin": "disable_plugins"}
 
@@ -53,8 +56,14 @@ class Settings:
 
 @cache
 def parameters() -> tuple[Parameter, ...]:
-    """The settings as options."""
-    return fields_of(Settings)
+    """The settings as options; None is written ``auto`` where it means that."""
+    found = []
+    for parameter in fields_of(Settings):
+        text = _WRITTEN.get(parameter.name, parameter.type_text)
+        if parameter.name in AUTO:
+            text = text.removesuffix(" or none") + " or auto"
+        found.append(replace(parameter, written=text))
+    return tuple(found)
 
 
 NAMES = tuple(field.name for field in fields(Settings))
@@ -75,12 +84,12 @@ def read_setting(name: str, raw: Any, where: str) -> Any:
     option = option_name(name)
     if name in AUTO and (raw is None or (isinstance(raw, str) and raw.lower() in {"auto", "none", "null"})):
         return None
-    if name == "input_size":
-        raw = _size(raw, where)
-    value = coerce(parameter, raw, option, where)
+    value = coerce(parameter, _size(raw, beside(option, where)) if name == "input_size" else raw, option, where)
     problem = _problem(name, value)
     if problem:
-        raise ConfigError(f"{option}: {printable(str(raw))!r} does not fit: {problem}", where, parameter.help)
+        raise ConfigError(
+            f"{option}: {printable(shown(raw))!r} does not fit: {problem}", beside(option, where), parameter.help
+        )
     return value
 
 

@@ -104,6 +104,8 @@ def parse(text: str, source: str) -> Value:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         line = f":{mark.line + 1}" if mark is not None else ""
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
+        if str(problem).startswith("but "):  # the other half of the sentence is the context
+            problem = f"{getattr(error, 'context', None) or ''} {problem}".strip()
         raise ConfigError(f"no valid YAML: {printable(str(problem))}", f"{printable(source)}{line}") from error
     except RecursionError as error:
         raise ConfigError("brackets in brackets, too deep to read", printable(source)) from error

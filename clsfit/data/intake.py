@@ -14,6 +14,7 @@ from clsfit.data import canvases, checks, split
 from clsfit.data.canvases import Canvases
 from clsfit.data.prepare import Prepare
 from clsfit.data.table import SampleTable
+from clsfit.errors import DataError, printable
 
 _DEFAULT_SIZE = 224
 _LARGEST_COMMON = 512
@@ -108,7 +109,20 @@ def take_in(
     if recorded is not None:
         table = split.apply_recorded(table, recorded, accept=accept_changes)
     table = split.hold_out(table, wishes.val_fraction, wishes.seed)
+    _refuse_unlabelled(table)
     return Intake(table, made, prepare, size, own_val, left_out, fingerprint)
+
+
+def _refuse_unlabelled(table: SampleTable) -> None:
+    """A class of -1 would be an index from the end to some losses, and an abort on an accelerator to others."""
+    splits = np.array(table.splits)
+    rows = np.flatnonzero((table.targets < 0) & (splits != "test"))
+    if len(rows):
+        raise DataError(
+            f"{len(rows)} pictures to train or validate on have no label",
+            ", ".join(printable(table.paths[row]) for row in rows[:3]),
+            "label them, or leave them out of the data set",
+        )
 
 
 def _others(rows: Mapping[int, str], number: int) -> npt.NDArray[np.int64]:

@@ -8,7 +8,8 @@ from typing import NoReturn
 
 import torch
 
-from clsfit.errors import ClsfitError, PluginError, ResourceError
+from clsfit.data.decode import PictureError
+from clsfit.errors import ClsfitError, DataError, PluginError, ResourceError
 
 
 def raise_blamed(error: BaseException, packages: Mapping[str, str]) -> NoReturn:
@@ -22,6 +23,8 @@ def raise_blamed(error: BaseException, packages: Mapping[str, str]) -> NoReturn:
         raise error
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         raise ResourceError("out of memory", str(error).split(". ")[0], "lower --batch-size or --input-size") from error
+    if isinstance(error, PictureError):
+        raise DataError("a picture can no longer be read", str(error), "bring the data back, and resume") from error
     frames = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
     for name in reversed(frames):  # the innermost component's frame
         package = name.partition(".")[0]

@@ -40,6 +40,8 @@ def snapshot(run: Run) -> dict[str, bytes]:
     state = {
         "epoch": run.epoch,
         "step": run.step,
+        "epoch_start": run.epoch_start,
+        "steps_per_epoch": run.steps_per_epoch,
         "best": asdict(run.best) if run.best else None,
         "scores": run.scores,
         "stop_reason": run.stop_reason,
@@ -71,7 +73,8 @@ def restore(run: Run, saved: checkpoints.Checkpoint, *, changed: bool = False) -
     Args:
         run: built by the saved run's configuration.
         saved: the checkpoint.
-        changed: whether that configuration was changed; the optimizer's options are then the new ones.
+        changed: whether that configuration was changed; the optimizer's options are then the new ones,
+            and an epoch that has become another one (in steps, or in metrics) begins anew.
 
     Raises:
         CheckpointError: the state does not fit the run's objects.
@@ -88,13 +91,19 @@ def restore(run: Run, saved: checkpoints.Checkpoint, *, changed: bool = False) -
                 group.update(option)
         run.scheduler.load_state_dict(state["scheduler"])
         run.precision.load_state_dict(state["precision"])
-        run.sums.load_state_dict(state["sums"], run.device)
+        same_epoch = not changed or (
+            state["steps_per_epoch"] == run.steps_per_epoch
+            and state["sums"]["metrics"].keys() == run.sums.metrics.keys()
+        )
+        if same_epoch and state["step"] > state["epoch_start"]:
+            run.sums.load_state_dict(state["sums"], run.device)
         for name, value in state["callbacks"].items():
             if name in run.hooks.callbacks:
                 restore_attributes(run.hooks.callbacks[name], value, run.device)
-    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+    except (LookupError, AttributeError, ValueError, TypeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else ""
         raise CheckpointError(
-            f"the checkpoint does not fit this run: {type(error).__name__}: {str(error).splitlines()[0]}",
+            f"the checkpoint does not fit this run: {type(error).__name__}: {reason}",
             str(saved.path),
             "resume with the configuration and the plugin versions of the run, or start anew with --overwrite",
         ) from error
@@ -103,7 +112,8 @@ def restore(run: Run, saved: checkpoints.Checkpoint, *, changed: bool = False) -
     run.epoch, run.step, run.lr = state["epoch"], state["step"], state["lr"]
     run.best = Best(**state["best"]) if state["best"] else None
     run.scores, run.stop_reason = state["scores"], state["stop_reason"]
-    run.seconds, run.train_seconds = state["seconds"], state["train_seconds"]
+    run.epoch_start = state["epoch_start"] if same_epoch else run.step
+    run.seconds, run.train_seconds = state["seconds"], state["train_seconds"] if same_epoch else 0.0
     run.directory.metrics.truncate(state["logs"]["metrics"])
     run.directory.log.truncate(state["logs"]["log"])
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from clsfit.errors import DivergedError, printable
 
 if TYPE_CHECKING:
     from clsfit.engine.run import Run
-    from clsfit.pipeline.loader import Batch
+
+Rows = list[npt.NDArray[np.int64]]
+"""The table's rows in each micro-batch of a step: kept instead of the batches, which hold pictures."""
 
 _READ_EVERY = 50  # steps between two readings where the optimizer takes the flag on the device
 
@@ -27,41 +31,50 @@ class Watch:
         self.run = run
         self.on_device = bool(getattr(run.optimizer, "_step_supports_amp_scaling", False))
         self._flags: list[torch.Tensor] = []
-        self._batches: list[list[Batch]] = []
+        self._rows: list[Rows] = []
         self._first = run.step
 
-    def may_step(self, window: list[Batch]) -> bool:
-        """Whether to call the optimizer for the step of ``window``, whose flags were just set.
+    def may_step(self, rows: Rows) -> bool:
+        """Whether to call the optimizer for the step of ``rows``, whose flags were just set.
 
         Raises:
             DivergedError: a flag was read, and a loss or gradient is not finite.
         """
         precision = self.run.precision
         if not self.on_device:
-            if precision.found.item() == 0:
-                return True
-            if precision.diverged.item() != 0:
-                self._fail(self.run.step, [window])
-            return False
-        self.run.optimizer.found_inf = precision.found  # type: ignore[attr-defined]
+            return not self.overflowed(rows)
+        # a scalar, as from torch's GradScaler: fused kernels subtract it from their count of steps
+        self.run.optimizer.found_inf = precision.found.reshape(())  # type: ignore[attr-defined]
         self.run.optimizer.grad_scale = None  # type: ignore[attr-defined]
         self._flags.append(precision.diverged)
-        self._batches.append(window)
+        self._rows.append(rows)
         if len(self._flags) >= _READ_EVERY:
             self.read(self.run.step + 1)
         return True
 
+    def overflowed(self, rows: Rows) -> bool:
+        """Whether the gradients that were just checked are too large for fp16's scale; waits for the device.
+
+        Raises:
+            DivergedError: the scale does not explain it.
+        """
+        if self.run.precision.found.item() == 0:
+            return False
+        if self.run.precision.diverged.item() != 0:
+            self._fail(self.run.step, rows)
+        return True
+
     def read(self, next_step: int) -> None:
         """Reads the flags that have gathered; the next one will be of ``next_step``."""
-        flags, batches, first = self._flags, self._batches, self._first
-        self._flags, self._batches, self._first = [], [], next_step
+        flags, rows, first = self._flags, self._rows, self._first
+        self._flags, self._rows, self._first = [], [], next_step
         if flags:
             bad = torch.cat(flags).nonzero().flatten().tolist()
             if bad:
-                self._fail(first + bad[0], [batches[bad[0]]])
+                self._fail(first + bad[0], rows[bad[0]])
 
-    def _fail(self, step: int, windows: list[list[Batch]]) -> None:
-        paths = [self.run.train.paths[row] for window in windows for batch in window for row in batch.rows]
+    def _fail(self, step: int, rows: Rows) -> None:
+        paths = [self.run.train.paths[row] for part in rows for row in part]
         shown = ", ".join(printable(path) for path in paths[:8])
         more = f" and {len(paths) - 8} more (all in log.txt)" if len(paths) > 8 else ""
         if self.run.directory is not None:

@@ -35,7 +35,7 @@ def fit(run: Run) -> None:
     try:
         with interruptible(run):
             start(run)
-            while run.epoch < run.epochs and not run.stop_reason:
+            while run.goes_on:
                 train_epoch(run)
                 validate(run)
                 end_epoch(run)
@@ -51,16 +51,17 @@ def train_epoch(run: Run) -> None:
     """What is left of the current epoch: one optimizer step per window of micro-batches."""
     model, loss, optimizer, precision, sums = run.model, run.loss, run.optimizer, run.precision, run.sums
     on_gradients, on_step_end = run.hooks.teller("on_gradients"), run.hooks.teller("on_step_end")
-    with_images, scheduler_steps, parameters = takes_images(loss), "step" in moments_of(run.scheduler), run.parameters
-    watch, again = Watch(run), Closure(run)
     begin_epoch(run)
+    with_images, scheduler_steps, parameters = takes_images(loss), "step" in moments_of(run.scheduler), run.parameters
+    watch = Watch(run)
+    again = Closure(run, watch)
     model.train()
     loss.train()
     started = time.perf_counter() - run.train_seconds
     batches = run.epoch_batches()
     for window in steps(run):
         reseed(run.device, step_seed(run.seed, run.step))
-        again.window, totals = [], []
+        again.window, rows, totals = [], [], []
         for _ in window.bounds:
             batch = next(batches)
             with precision.autocast():
@@ -71,11 +72,13 @@ def train_epoch(run: Run) -> None:
             precision.scale(total / window.samples).backward()  # type: ignore[no-untyped-call]
             totals.append(total.detach())
             sums.add(logits.detach(), batch.targets, totals[-1])
-            again.window.append(batch)
+            rows.append(batch.rows)
+            if again.arguments:
+                again.window.append(batch)
         precision.check([p.grad for p in parameters if p.grad is not None], totals)
         if on_gradients:
             on_gradients(run=run)
-        if watch.may_step(again.window):
+        if watch.may_step(rows):
             optimizer.step(*again.arguments)
         optimizer.zero_grad()
         run.lr = optimizer.param_groups[0]["lr"]
@@ -87,8 +90,10 @@ def train_epoch(run: Run) -> None:
             on_step_end(run=run)
         if run.save_due or run.interrupt or run.stop_reason:
             watch.read(run.step)
+            paused = time.perf_counter()
             run.save_if_due()
             leave_if_interrupted(run)
+            started += time.perf_counter() - paused  # saving is not training: it does not count against the speed
             if run.stop_reason:
                 break
     watch.read(run.step)
@@ -99,33 +104,49 @@ def train_epoch(run: Run) -> None:
 class Closure:
     """Evaluates loss and gradients of a window again, for optimizers that ask for it.
 
+    What holds for the first gradients holds for these: they are checked before the optimizer sees
+    them, which costs one read each, and callbacks may change them in ``on_gradients``.
+
     Attributes:
         arguments: what the optimizer's ``step`` is called with: this, where it ``needs_closure``.
-        window: the micro-batches of the current step.
+        window: the micro-batches of the current step; empty where no optimizer needs them.
     """
 
-    def __init__(self, run: Run) -> None:
-        self.run = run
+    def __init__(self, run: Run, watch: Watch) -> None:
+        self.run, self.watch = run, watch
         self.arguments = (self,) if getattr(run.optimizer, "needs_closure", False) else ()
         self.window: list[Batch] = []
+        self._on_gradients = run.hooks.teller("on_gradients")
+        self._with_images = takes_images(run.loss)
 
     @torch.enable_grad()
     def __call__(self) -> torch.Tensor:
-        """The mean loss per sample, scalar; gradients are set, dropout draws as it did before."""
+        """The mean loss per sample, scalar; gradients are set, dropout draws as it did before.
+
+        Raises:
+            DivergedError: the loss or a gradient is not finite.
+        """
+        mean, rows = self._evaluated(), [batch.rows for batch in self.window]
+        while self.watch.overflowed(rows):  # at half the scale, then
+            mean = self._evaluated()
+        if self._on_gradients:
+            self._on_gradients(run=self.run)
+        return mean
+
+    def _evaluated(self) -> torch.Tensor:
         run, samples = self.run, sum(len(batch.targets) for batch in self.window)
         run.optimizer.zero_grad()
         reseed(run.device, step_seed(run.seed, run.step))
-        mean = torch.zeros((), device=run.device)
-        extra: dict[str, Any] = {}
+        totals = []
         for batch in self.window:
             with run.precision.autocast():
                 logits = run.model(batch.images)
-            if takes_images(run.loss):
-                extra = {"images": batch.images}
-            share = loss_sum(run.loss(logits.float(), batch.targets, **extra), batch) / samples
-            share.backward()  # type: ignore[no-untyped-call]
-            mean += share.detach()
-        return mean
+            extra = {"images": batch.images} if self._with_images else {}
+            total = loss_sum(run.loss(logits.float(), batch.targets, **extra), batch)
+            run.precision.scale(total / samples).backward()  # type: ignore[no-untyped-call]
+            totals.append(total.detach())
+        run.precision.check([p.grad for p in run.parameters if p.grad is not None], totals)
+        return torch.stack(totals).sum() / samples
 
 
 def start(run: Run) -> None:
@@ -140,15 +161,19 @@ def start(run: Run) -> None:
 
 def begin_epoch(run: Run) -> None:
     """Tells that an epoch begins, unless the run resumes inside it."""
-    if run.step == run.epoch * run.steps_per_epoch and (tell := run.hooks.teller("on_epoch_start")):
+    if not run.inside_epoch and (tell := run.hooks.teller("on_epoch_start")):
         tell(run=run)
 
 
 def steps(run: Run) -> Iterator[Window]:
-    """The epoch's optimizer steps that are still to come, with a bar on a terminal."""
-    done = run.step - run.epoch * run.steps_per_epoch
+    """The epoch's optimizer steps that are still to come, with a bar on a terminal.
+
+    None are, where the run was stopped inside the epoch, saved there, and resumed.
+    """
+    done = run.step - run.epoch_start
+    coming = [] if run.inside_epoch and run.stop_reason else run.windows[done:]
     label = f"epoch {run.epoch + 1}/{run.epochs}"
-    return run.reporter.bar(run.windows[done:], run.steps_per_epoch, label, done=done)
+    return run.reporter.bar(coming, run.steps_per_epoch, label, done=done)
 
 
 def validate(run: Run) -> None:
@@ -180,9 +205,11 @@ def watched(run: Run, batches: Iterator[Batch]) -> Iterator[Batch]:
 def end_epoch(run: Run) -> None:
     """Counts the epoch, writes its row, tells the scheduler and the callbacks."""
     run.epoch += 1
-    run.sums, run.train_seconds = run.new_sums(), 0.0
+    run.sums, run.train_seconds, run.epoch_start = run.new_sums(), 0.0, run.step
     value = run.scores.get(run.monitor.key)
-    if value is not None and run.monitor.better(value, run.best.value if run.best else None):
+    # a resumed run may have another monitor, by accepted changes: its values do not compare
+    best = run.best.value if run.best and run.best.monitor == run.monitor.key else None
+    if value is not None and run.monitor.better(value, best):
         run.best = Best(run.epoch, run.monitor.key, value, run.step)
     if run.directory is not None:
         run.directory.metrics.append(run.scores)

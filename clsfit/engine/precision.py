@@ -37,7 +37,8 @@ class Precision:
     Attributes:
         name: fp32, bf16 or fp16.
         found: float32 [1] on the device, not 0 where this step's gradients or loss are not finite.
-        diverged: float32 [1], as ``found``, less what an overflow of fp16's scale explains.
+        diverged: float32 [1], as ``found``, less what an overflow of fp16's scale explains; a scale
+            that has fallen to 1 explains none.
     """
 
     growth, backoff, interval = 2.0, 0.5, 2000  # as published for mixed precision
@@ -68,6 +69,7 @@ class Precision:
         _check(gradients, self.found, self._scale.reciprocal() if self._scales else self._one)
         _check(losses, self.diverged, self._one)
         if self._scales:
+            torch.maximum(self.diverged, self.found * (self._scale <= 1.0), out=self.diverged)
             torch.maximum(self.found, self.diverged, out=self.found)
             bad = self.found > 0
             self._good = torch.where(bad, 0.0, self._good + 1)

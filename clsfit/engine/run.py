@@ -17,7 +17,7 @@ from clsfit.engine.moments import CallbackHooks
 from clsfit.engine.precision import Precision
 from clsfit.engine.report import Reporter
 from clsfit.engine.sums import Sums
-from clsfit.errors import ConfigError
+from clsfit.errors import ConfigError, PluginError
 from clsfit.pipeline.batches import Window, batch_bounds
 from clsfit.pipeline.loader import Batch, Loader
 from clsfit.storage.rundir import RunDirectory
@@ -75,6 +75,28 @@ class Part:
     paths: tuple[str, ...]
 
 
+def order_of(sampler: Sampler, epoch: int, targets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The order of ``epoch``, int64 [M].
+
+    Raises:
+        PluginError: it is no list of positions in ``targets`` (a negative one would count from the end).
+    """
+    order = np.asarray(sampler.order(epoch, targets))
+    if order.ndim != 1 or order.dtype.kind not in "iu" or not len(order):
+        raise _broken_order(sampler, f"{order.dtype} {list(order.shape)} instead of positions [M]")
+    if order.min() < 0 or order.max() >= len(targets):
+        raise _broken_order(sampler, f"positions {order.min()} to {order.max()} in a set of {len(targets)}")
+    return order.astype(np.int64, copy=False)
+
+
+def _broken_order(sampler: Sampler, reason: str) -> PluginError:
+    return PluginError(
+        f"the sampler gave {reason}",
+        f"{type(sampler).__module__}.{type(sampler).__name__}",
+        "see clsfit.contracts.Sampler for what it owes",
+    )
+
+
 @dataclass(eq=False)
 class Run:
     """The state of a training run, which callbacks receive.
@@ -85,6 +107,7 @@ class Run:
         packages: top-level package of each component, and its distribution with version.
         epoch: finished epochs; 0 during the first one.
         step: finished optimizer steps.
+        epoch_start: the step at which the current epoch began.
         scores: the last epoch's row of metrics.jsonl.
         monitor: what ``best`` is judged by.
         best: the best epoch so far, None before the first.
@@ -113,6 +136,7 @@ class Run:
     packages: Mapping[str, str]
     epoch: int = 0
     step: int = 0
+    epoch_start: int = 0
     scores: dict[str, Any] = field(default_factory=dict)
     best: Best | None = None
     stop_reason: str = ""
@@ -127,6 +151,17 @@ class Run:
     def __post_init__(self) -> None:
         self.sums = self.new_sums()
         self.lr = self.optimizer.param_groups[0]["lr"]
+        self._saved_at: tuple[int, int] | None = None
+
+    @property
+    def inside_epoch(self) -> bool:
+        """Whether steps of the current epoch are done; also after its last one, until the epoch is counted."""
+        return self.step > self.epoch_start
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is an epoch to train or to finish: one that was begun is always judged."""
+        return self.epoch < self.epochs and (self.inside_epoch or not self.stop_reason)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -156,11 +191,17 @@ class Run:
         return Sums({name: factory() for name, factory in self.metric_factories.items()})
 
     def epoch_batches(self) -> Iterator[Batch]:
-        """The epoch's micro-batches that are still to come."""
-        order = self.train.rows[self.sampler.order(self.epoch, self.train.targets)]
-        first = self.step - self.epoch * self.steps_per_epoch
-        bounds = [bound for window in self.windows[first:] for bound in window.bounds]
-        return self.train.loader.batches(order, bounds, epoch=self.epoch)
+        """The epoch's micro-batches that are still to come.
+
+        Raises:
+            PluginError: the sampler breaks its contract.
+        """
+        order = order_of(self.sampler, self.epoch, self.train.targets)
+        planned = self.windows[-1].bounds[-1][1]
+        if len(order) != planned:
+            raise _broken_order(self.sampler, f"{len(order)} positions in epoch {self.epoch}, {planned} in epoch 0")
+        bounds = [bound for window in self.windows[self.step - self.epoch_start :] for bound in window.bounds]
+        return self.train.loader.batches(self.train.rows[order], bounds, epoch=self.epoch)
 
     @property
     def val_bounds(self) -> list[tuple[int, int]]:
@@ -203,13 +244,17 @@ class Run:
             self.save_now()
 
     def save_now(self) -> None:
-        """Saves everything that a resume needs, durably; nothing if this step is saved already."""
+        """Saves everything that a resume needs, durably; nothing if this moment is saved already.
+
+        A checkpoint of an epoch's last step is replaced when the epoch has been judged.
+        """
         from clsfit.engine import checkpoint
 
         self.save_due = False
-        if self.directory is not None and (self.last_save is None or self.last_save.step != self.step):
+        if self.directory is not None and self._saved_at != (self.epoch, self.step):
             started = time.monotonic()
             checkpoint.save(self)
+            self._saved_at = self.epoch, self.step
             now = time.monotonic()
             self.last_save = LastSave(self.step, now, now - started)
 

@@ -43,6 +43,8 @@ def flatten(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
         PluginError: a value is neither JSON nor a tensor; ``path`` begins with its owner's name.
     """
     if isinstance(value, torch.Tensor):
+        while path in tensors:  # keys with dots, or 1 beside "1", can give two tensors one path
+            path += "'"
         tensors[path] = value
         return {"tensor": path}
     if isinstance(value, np.generic):

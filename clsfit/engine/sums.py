@@ -57,6 +57,7 @@ class Sums:
             self._losses[-1][-1].item()
 
     @torch.no_grad()
+    @torch.inference_mode(False)  # or a metric could not add in place to what an earlier chunk made
     def _count(self) -> None:
         if not self._chunk_losses:
             return

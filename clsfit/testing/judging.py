@@ -49,9 +49,9 @@ def check_model(
     other.load_state_dict(model.state_dict())
     with torch.no_grad():
         require(torch.equal(other(images), logits), "a model with the same state_dict() gives other logits")
-    model.train()(images).sum().backward()
     trained = [p for p in model.parameters() if p.requires_grad]
     require(bool(trained), "no parameter of the model can be trained")
+    model.train()(images).sum().backward()
     require(any(p.grad is not None for p in trained), "no gradient reaches the model's parameters")
 
 

@@ -121,7 +121,7 @@ def check_callback(factory: Factory, **options: Any) -> None:
     try:
         hooks = CallbackHooks({"callback": callback})
     except PluginError as error:
-        raise AssertionError(error.what) from error
+        raise AssertionError(f"{error.what}: {error.where}") from error
     moments = [name for name in vars(Moments) if name.startswith("on_")]
     heard = [name for name in moments if hooks.teller(name) is not None]
     deaf = [name for name in moments if hasattr(callback, name) and name not in heard]

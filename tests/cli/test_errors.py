@@ -30,6 +30,8 @@ Run = Callable[..., Any]
         ("train --batch_size 0", "--batch-size"),
         ("train --epochs", "--epochs"),
         ("train --input-size 3y3", "HxW"),
+        ("train --accept-changes", "--resume"),
+        ("train -q -v", "--verbose"),
         ("train --set epoch=3", "'epochs'"),
         ("train --recipe defalt", "'default'"),
         ("train --disable-plugin standart", "'standard'"),
@@ -40,10 +42,12 @@ Run = Callable[..., Any]
         ("plugins lst", "'list'"),
         ("plugins list --kind los", "'loss'"),
         ("plugins show focl", "'focal'"),
+        ("plugins show focal --json", "clsfit plugins show --help"),
         ("config schem", "'schema'"),
         ("evaluate", "MODEL"),
         ("evaluate m --spli val", "--split"),
         ("evaluate m --split all", "'val'"),
+        ("evaluate m --batch-size 0", "it should be greater"),
         ("evaluate m --fail-under accuracy", "METRIC=VALUE"),
         ("evaluate m --fail-under accuracy=nan", "METRIC=VALUE"),
         ("evaluate m --fail-under loss=1", "loss"),
@@ -61,6 +65,10 @@ def test_wrong_usage(arguments: str, said: str, run: Run) -> None:
     assert len(done.err.splitlines()) <= 3
     assert said in done.err
     assert "\u2502" not in done.err, "no boxes"
+
+
+def test_an_empty_output_is_no_folder(run: Run) -> None:
+    assert "-o" in run("train", "-o", "", code=2).err
 
 
 def test_an_unknown_data_set_is_a_data_error(run: Run) -> None:

@@ -86,6 +86,16 @@ def test_a_full_disk_behind_stdout(tmp_path: Path) -> None:
     assert "No space left" in done.stderr
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a POSIX shell closes the streams")
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_is_an_empty_one(closed: str, tmp_path: Path) -> None:
+    command = f'"{sys.executable}" -m clsfit plugins list {closed}'
+    done = subprocess.run(["sh", "-c", command], capture_output=True, cwd=tmp_path, text=True, timeout=60)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert (done.stdout == "") == (">&- " in f"{closed} " and closed != "2>&-")
+
+
 def test_typer_does_not_keep_the_exception_hook(run: Run) -> None:
     before = sys.excepthook
     run("--version")

@@ -106,6 +106,12 @@ def test_predict_columns(trained: Path, pictures: Path, run: Run) -> None:
     assert {row["predicted"], row["predicted_2"], row["predicted_3"]} == {"bars", "dots", "rings"}
 
 
+def test_a_hyphen_as_output_is_stdout(trained: Path, pictures: Path, run: Run, tmp_path: Path) -> None:
+    picture = pictures / "dots" / "000.png"
+    assert run("predict", trained, picture, "-o", "-").out == run("predict", trained, picture).out
+    assert not (tmp_path / "-").exists()
+
+
 def test_an_unreadable_picture_is_a_row_and_exit_3(trained: Path, pictures: Path, run: Run) -> None:
     Path("bad.png").write_bytes(b"no picture")
     good = pictures / "bars" / "001.png"

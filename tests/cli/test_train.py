@@ -187,6 +187,17 @@ def test_help_fits_the_terminal(width: str, command: str, run: Run, monkeypatch:
     assert "Examples" in done.out
 
 
+@pytest.mark.parametrize(
+    ("command", "usage"),
+    [("evaluate", "[OPTIONS] MODEL [DATA]"), ("predict", "MODEL PICTURES..."), ("plugins show", "NAME"), ("", "")],
+)
+def test_help_writes_names_plainly(command: str, usage: str, run: Run) -> None:
+    text = run(*command.split(), "--help").out
+    assert usage in text
+    assert "<bool>" not in text
+    assert "\n   clsfit " in text.split("Examples")[1], "examples are indented"
+
+
 def test_a_long_name_that_is_cut_is_told_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     text = run("train", "--help").out

@@ -202,19 +202,25 @@ def test_settings_read_texts(configure: Configure) -> None:
         ({"epoch": 1}, "unknown key 'epoch'", "Did you mean 'epochs'?"),
         ({"epochs": "many"}, "--epochs: 'many' does not fit", "expected int >= 1"),
         ({"epochs": 0}, "--epochs: '0' does not fit", "expected int >= 1"),
-        ({"epochs": True}, "--epochs: 'True' does not fit", "expected int >= 1"),
+        ({"epochs": True}, "--epochs: 'true' does not fit", "expected int >= 1"),
+        ({"threads": 0}, "--threads: '0' does not fit", "expected int or auto >= 1"),
+        ({"data": ""}, "data cannot be empty", "name a dataset"),
         ({"input_size": "big"}, "--input-size: 'big' is no size", "write N or HxW"),
-        ({"input_size": 0}, "--input-size: '(0, 0)' does not fit", ""),
+        ({"input_size": 0}, "--input-size: '0' does not fit", ""),
         ({"std": 0}, "--std: '0' does not fit", ""),
         ({"mean": [0.5, 0.5]}, "--mean: ", ""),
         ({"device": "gpu"}, "--device: 'gpu' does not fit", "auto, cpu, cuda, cuda:N or mps"),
         ({"val_fraction": 1}, "--val-fraction: '1' does not fit", ""),
         ({"loss": "none"}, "loss cannot be none", "name a loss"),
-        ({"loss": 3}, "loss needs a name", ""),
+        ({"loss": 3}, "loss needs a name, not 3", "quote it"),
+        ({"loss": None}, "loss is empty", "name a loss, or leave the key out"),
+        ({"loss": ["focal"]}, "loss needs a name, not ['focal']", "loss holds one loss"),
         ({"metric": 3}, "metric needs names", "write metric: none"),
         ({"metric": {"f1": 3}}, "metric.f1 needs parameters with values", ""),
         ({"sets": ["loss"]}, "--set takes KEY=VALUE", ""),
-        ({"sets": ["recipe=moths"]}, "unknown key 'recipe'", "a recipe is selected by the option --recipe only"),
+        ({"sets": ["recipe=moths"]}, "unknown key 'recipe'", "it is set by the option --recipe only"),
+        ({"sets": ["resume=true"]}, "unknown key 'resume'", "it is set by the option --resume only"),
+        ({"env": {"CLSFIT_RESUME": "1"}}, "unknown environment variable CLSFIT_RESUME", "it is set by the option"),
         ({"sets": ["epochs.x=1"]}, "epochs has no parameters", ""),
         ({"env": {"CLSFIT_EPOCH": "1"}}, "unknown environment variable CLSFIT_EPOCH", "Did you mean 'CLSFIT_EPOCHS'?"),
         ({"recipe": "moth"}, "unknown recipe 'moth'", "Did you mean 'moths'?"),
@@ -245,6 +251,15 @@ def test_mistakes(configure: Configure, given: dict[str, object], first: str, la
 )
 def test_mistakes_in_files_name_file_and_line(configure: Configure, text: str, line: int) -> None:
     assert any(part.endswith(f"0.yaml:{line}") for part in refused(configure, text))
+
+
+def test_an_option_is_named_once(configure: Configure) -> None:
+    for given in ({"input_size": "big"}, {"std": 0}, {"device": "gpu"}, {"epochs": 0}):
+        assert "\n".join(refused(configure, **given)).count("--") == 1
+
+
+def test_data_is_an_argument_not_an_option(configure: Configure) -> None:
+    assert "argument DATA" in refused(configure, data="none")
 
 
 def test_a_mistake_in_a_recipe_names_its_line(configure: Configure) -> None:

@@ -45,6 +45,15 @@ def test_fp16_unscales_backs_off_and_grows() -> None:
     assert other.scale(loss).item() == 2.0 * scale
 
 
+def test_fp16_gives_up_when_no_scale_helps() -> None:
+    """A gradient that is NaN by itself would be skipped for ever, and the run would train nothing."""
+    precision, flags = Precision("fp16", CPU), []
+    for _ in range(18):
+        precision.check([torch.tensor([float("nan")])], [torch.tensor(1.0)])
+        flags.append(precision.diverged.item())
+    assert flags == [0] * 16 + [1] * 2
+
+
 def test_fp32_leaves_gradients_to_the_bit() -> None:
     gradient = torch.randn(1000, generator=torch.Generator().manual_seed(0))
     kept = gradient.clone()

@@ -55,14 +55,14 @@ def outcome(directory: Path) -> tuple[Any, ...]:
 @pytest.fixture(params=["sgd", "adamw"])
 def interrupted(request: pytest.FixtureRequest, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """An uninterrupted run, and its directory as it was after each save."""
-    snapshots: dict[int, Path] = {}
+    snapshots: dict[tuple[int, int], Path] = {}  # by finished epochs and steps
     plain = checkpoint.save
 
     def save_and_copy(run: Any) -> None:
         plain(run)
         run.directory.metrics.sync()
-        snapshots[run.step] = tmp_path / f"after-{run.step}"
-        shutil.copytree(run.directory.path, snapshots[run.step])
+        snapshots[run.epoch, run.step] = tmp_path / f"after-{run.epoch}-{run.step}"
+        shutil.copytree(run.directory.path, snapshots[run.epoch, run.step])
 
     changed = {
         "optimizer": request.param,
@@ -76,19 +76,20 @@ def interrupted(request: pytest.FixtureRequest, pictures: Path, tmp_path: Path, 
 
 def test_resumes_from_every_step(interrupted: Any, pictures: Path) -> None:
     run, snapshots, changed = interrupted
-    assert set(snapshots) == set(range(EPOCHS * STEPS_PER_EPOCH + 1))
+    inside = {(max(0, step - 1) // STEPS_PER_EPOCH, step) for step in range(EPOCHS * STEPS_PER_EPOCH + 1)}
+    assert set(snapshots) == inside | {(EPOCHS, EPOCHS * STEPS_PER_EPOCH)}
     expected = outcome(run.directory)
-    for step, directory in snapshots.items():
+    for (epochs, step), directory in snapshots.items():
         train(pictures, directory, **changed)
-        assert outcome(directory) == expected, f"resumed from step {step}"
+        assert outcome(directory) == expected, f"resumed from step {step}, {epochs} epochs judged"
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
 @pytest.mark.parametrize("cache", ["off", "memory", "disk"])
 def test_workers_and_cache_change_nothing(interrupted: Any, pictures: Path, workers: int, cache: str) -> None:
     run, snapshots, changed = interrupted
-    train(pictures, snapshots[6], workers=workers, cache=cache, **changed)
-    assert outcome(snapshots[6]) == outcome(run.directory)
+    train(pictures, snapshots[1, 6], workers=workers, cache=cache, **changed)
+    assert outcome(snapshots[1, 6]) == outcome(run.directory)
 
 
 def test_same_command_twice(pictures: Path, tmp_path: Path) -> None:
@@ -109,10 +110,10 @@ def test_a_finished_run_is_left_alone(pictures: Path, tmp_path: Path) -> None:
 def test_changes_are_refused_or_accepted(interrupted: Any, pictures: Path) -> None:
     _, snapshots, changed = interrupted
     with pytest.raises(clsfit.errors.CheckpointError, match=r"epochs: 4 -> 5"):
-        train(pictures, snapshots[6], **(changed | {"epochs": 5}))
+        train(pictures, snapshots[1, 6], **(changed | {"epochs": 5}))
     with pytest.raises(clsfit.errors.CheckpointError, match="gamma"):
-        train(pictures, snapshots[6], **(changed | {"loss": {"name": "focal", "gamma": 1}}))
-    run = train(pictures, snapshots[6], **(changed | {"epochs": 5, "accept_changes": True}))
+        train(pictures, snapshots[1, 6], **(changed | {"loss": {"name": "focal", "gamma": 1}}))
+    run = train(pictures, snapshots[1, 6], **(changed | {"epochs": 5, "accept_changes": True}))
     assert len(run.metrics) <= 5
     assert run.metrics[-1]["step"] > 6
 
@@ -120,7 +121,7 @@ def test_changes_are_refused_or_accepted(interrupted: Any, pictures: Path) -> No
 def test_changed_data_is_refused(interrupted: Any, pictures: Path, tmp_path: Path) -> None:
     _, snapshots, changed = interrupted
     copy = shutil.copytree(pictures, tmp_path / "copy")
-    train(copy, snapshots[5], **changed)  # the same data at another place
+    train(copy, snapshots[1, 5], **changed)  # the same data at another place
     (copy / "bars" / "000.png").rename(copy / "bars" / "renamed.png")
     with pytest.raises(clsfit.errors.CheckpointError, match="data set"):
-        train(copy, snapshots[6], **changed)
+        train(copy, snapshots[1, 6], **changed)

@@ -41,6 +41,15 @@ def test_tensors_are_moved_out() -> None:
     assert back["param_groups"] == state["param_groups"]
 
 
+def test_paths_that_look_alike_stay_apart() -> None:
+    state = {"a": {"b": torch.zeros(1)}, "a.b": torch.ones(1), "list": [torch.full((1,), 2.0)], "list.0": torch.ones(2)}
+    tensors: dict[str, torch.Tensor] = {}
+    flat = json.loads(json.dumps(flatten(state, "thing", tensors)))
+    back = unflatten(flat, from_blob(to_blob(tensors)))
+    assert [back["a"]["b"].item(), back["a.b"].item(), back["list"][0].item()] == [0, 1, 2]
+    assert back["list.0"].tolist() == [1, 1]
+
+
 @pytest.mark.parametrize("wrong", [object(), {1.5: 2}, [lambda: 0], {"a": {3, 4}}])
 def test_anything_else_is_refused_by_name(wrong: object) -> None:
     with pytest.raises(PluginError, match=r"state of bell"):
