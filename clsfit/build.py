@@ -2,41 +2,29 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import torch
 
-from clsfit import __version__
-from clsfit.config import Config, Selection
-from clsfit.contracts import FILLED, Metric
+from clsfit.config import Config
+from clsfit.contracts import Metric
 from clsfit.data.intake import Intake
 from clsfit.data.threads import workers_of
 from clsfit.engine import device as devices
-from clsfit.engine.infer import takes_images
 from clsfit.engine.moments import CallbackHooks
 from clsfit.engine.precision import Precision
 from clsfit.engine.report import Reporter
 from clsfit.engine.run import Monitor, Part, Run, order_of
-from clsfit.errors import ClsfitError, ConfigError, PluginError
-from clsfit.keyed import key
+from clsfit.errors import ConfigError
+from clsfit.factory import build_module, check_loss, check_model, check_when, make, tried
 from clsfit.pipeline.augment import Augmentation
 from clsfit.pipeline.batches import batch_bounds, windows
 from clsfit.pipeline.finish import Finish
 from clsfit.pipeline.loader import Loader
-from clsfit.registry import Offer
+from clsfit.provenance import model_header, packages_of
 from clsfit.storage.rundir import RunDirectory
-
-_OWED: dict[str, tuple[str, ...]] = {
-    "optimizer": ("param_groups", "step", "zero_grad", "state_dict", "load_state_dict"),
-    "scheduler": ("step", "state_dict", "load_state_dict"),
-    "metric": ("higher_is_better", "update", "compute"),
-    "sampler": ("order",),
-    "dataset": ("table", "read"),
-}
-"""Members without which a run would fail later, where nobody knows whose they were."""
 
 
 def build_run(
@@ -57,36 +45,27 @@ def build_run(
     """
     settings, table = config.settings, intake.table
     finish = finish_of(config, intake)
-    classes = table.classes
     filled: dict[str, Any] = {
-        "num_classes": len(classes),
-        "class_names": classes,
+        "num_classes": len(table.classes),
+        "class_names": table.classes,
         "class_counts": table.counts("train"),
         "in_channels": finish.channels,
         "input_size": finish.input_size,
         "seed": settings.seed,
     }
-    model = build_module(config.one("model"), filled, device)
-    loss = build_module(config.one("loss"), filled, device)
-    check_model(config.one("model").offer, model, filled, device)
-    check_loss(config.one("loss").offer, loss, filled, device, weighted=table.weights is not None)
+    model, loss = _modules(config, filled, device, weighted=table.weights is not None)
     sampler = make(config.one("sampler"), filled)
+    callbacks = {choice.name: make(choice, filled) for choice in config.all("callback")}
     augments = [(choice.name, make(choice, filled)) for choice in config.all("augment")]
     check_targets(config, loss, augments)
-    parts = {
-        name: _part(intake, finish, name, config, device, Augmentation(augments) if name == "train" else None)
-        for name in ("train", "val")
-    }
-    train, val = parts["train"], parts["val"] if len(parts["val"].rows) else None
-    callbacks = {choice.name: make(choice, filled) for choice in config.all("callback")}
-    order = _tried(config.one("sampler").offer, partial(order_of, sampler, 0, train.targets), "in epoch 0")
+    train = _part(intake, finish, "train", config, device, Augmentation(augments))
+    val = _part(intake, finish, "val", config, device, None)
+    order = tried(config.one("sampler").offer, partial(order_of, sampler, 0, train.targets), "in epoch 0")
     steps = windows(batch_bounds(len(order), settings.batch_size), _accumulate(callbacks))
     if getattr(loss, "batchwise", False) and any(len(window.bounds) > 1 for window in steps):
         reporter.say("note: this loss is no sum over samples; accumulated micro-batches differ from one big batch")
     filled |= {"steps_per_epoch": len(steps), "total_steps": settings.epochs * len(steps)}
-    optimizer = make(config.one("optimizer"), filled | {"params": parameter_groups(model, loss)})
-    scheduler = make(config.one("scheduler"), filled | {"optimizer": optimizer})
-    _check_when(config.one("scheduler").offer, scheduler)
+    optimizer, scheduler = _stepping(config, filled, model, loss)
     metrics = {choice.name: partial(make, choice, filled) for choice in config.all("metric")}
     return Run(
         model=model,
@@ -96,7 +75,7 @@ def build_run(
         sampler=sampler,
         hooks=CallbackHooks(callbacks),
         train=train,
-        val=val,
+        val=val if len(val.rows) else None,
         metric_factories=metrics,
         precision=Precision(settings.precision, device),
         device=device,
@@ -104,7 +83,7 @@ def build_run(
         epochs=settings.epochs,
         batch_size=settings.batch_size,
         windows=steps,
-        monitor=_default_monitor(metrics, val is not None),
+        monitor=_default_monitor(metrics, len(val.rows) > 0),
         reporter=reporter,
         directory=directory,
         header=model_header(config, intake, finish, filled),
@@ -112,76 +91,23 @@ def build_run(
     )
 
 
-def make(selection: Selection, filled: Mapping[str, Any]) -> Any:
-    """Calls a component's factory with its options and with what the core fills in.
-
-    Raises:
-        PluginError: the target cannot be imported, or its factory raised.
-    """
-    factory = selection.offer.load()
-    try:
-        listed = FILLED & inspect.signature(factory).parameters.keys()
-        missing = sorted(name for name in listed if name not in filled)
-        if missing:
-            raise TypeError(f"a {selection.offer.kind} gets no {', '.join(missing)}")
-        thing = factory(**selection.params, **{name: filled[name] for name in listed})
-    except ClsfitError:
-        raise
-    except Exception as error:
-        offer = selection.offer
-        raise PluginError(
-            f"{offer.kind} {offer.name!r} cannot be built: {type(error).__name__}: {error}",
-            f"of {offer.distribution} {offer.version}",
-            "check its options with: clsfit plugins show " + offer.name,
-        ) from error
-    lacking = [name for name in _OWED.get(selection.offer.kind, ()) if not hasattr(thing, name)]
-    if lacking:
-        raise _broken(selection.offer, f"its {type(thing).__name__} has no {', '.join(lacking)}")
-    return thing
+def _modules(
+    config: Config, filled: Mapping[str, Any], device: torch.device, weighted: bool
+) -> tuple[torch.nn.Module, torch.nn.Module]:
+    model = build_module(config.one("model"), filled, device)
+    loss = build_module(config.one("loss"), filled, device)
+    check_model(config.one("model").offer, model, filled, device)
+    check_loss(config.one("loss").offer, loss, filled, device, weighted=weighted)
+    return model, loss
 
 
-def build_module(selection: Selection, filled: Mapping[str, Any], device: torch.device) -> torch.nn.Module:
-    """A model or a loss on ``device``, its weights drawn from the seed, whatever else was drawn before."""
-    torch.default_generator.manual_seed(key(filled["seed"], "init", selection.offer.kind) >> 1)
-    module = make(selection, filled)
-    if not isinstance(module, torch.nn.Module):
-        raise _broken(selection.offer, f"the factory returned a {type(module).__name__}, not a torch.nn.Module")
-    return module.to(device)
-
-
-def check_model(offer: Offer, model: torch.nn.Module, filled: Mapping[str, Any], device: torch.device) -> None:
-    """Two empty pictures through the model; also gives lazy layers their shapes."""
-    images = torch.zeros(2, filled["in_channels"], *filled["input_size"], device=device)
-    model.eval()
-    with torch.no_grad():
-        logits = _tried(offer, partial(model, images))
-    model.to(memory_format=devices.memory_format(device))
-    if not isinstance(logits, torch.Tensor) or logits.shape != (2, filled["num_classes"]):
-        got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise _broken(offer, f"logits must be [B, {filled['num_classes']}] for B=2 pictures, not {got}")
-
-
-def check_loss(
-    offer: Offer, loss: torch.nn.Module, filled: Mapping[str, Any], device: torch.device, weighted: bool = False
-) -> None:
-    """Two samples through the loss: one value each, or their mean, which ``weighted`` pictures rule out."""
-    logits = torch.zeros(2, filled["num_classes"], device=device)
-    targets = torch.tensor([0, filled["num_classes"] - 1], device=device)
-    extra = {}
-    if takes_images(loss):
-        extra["images"] = torch.zeros(2, filled["in_channels"], *filled["input_size"], device=device)
-    loss.eval()
-    with torch.no_grad():
-        values = _tried(offer, partial(loss, logits, targets, **extra))
-    if not isinstance(values, torch.Tensor) or values.shape not in {(2,), ()}:
-        got = tuple(values.shape) if isinstance(values, torch.Tensor) else type(values).__name__
-        raise _broken(offer, f"a loss returns one value per sample [B], or a scalar mean, not {got}")
-    if weighted and values.ndim == 0:
-        raise ConfigError(
-            f"loss {offer.name!r} returns a mean, to which the pictures' weights cannot be applied",
-            f"option --loss {offer.name}; the data set gives weights",
-            "choose a loss with one value per sample",
-        )
+def _stepping(
+    config: Config, filled: Mapping[str, Any], model: torch.nn.Module, loss: torch.nn.Module
+) -> tuple[Any, Any]:
+    optimizer = make(config.one("optimizer"), {**filled, "params": parameter_groups(model, loss)})
+    scheduler = make(config.one("scheduler"), {**filled, "optimizer": optimizer})
+    check_when(config.one("scheduler").offer, scheduler)
+    return optimizer, scheduler
 
 
 def check_targets(config: Config, loss: torch.nn.Module, augments: list[tuple[str, Any]]) -> None:
@@ -213,56 +139,6 @@ def finish_of(config: Config, intake: Intake) -> Finish:
         mean=_per_channel(settings.mean, 0.5, channels, "--mean"),
         std=_per_channel(settings.std, 0.25, channels, "--std"),
     )
-
-
-def model_header(config: Config, intake: Intake, finish: Finish, filled: Mapping[str, Any]) -> dict[str, Any]:
-    """What the model file says beside the weights: all that applying them needs, and where they come from."""
-
-    def told(choice: Selection) -> dict[str, Any]:
-        offer = choice.offer
-        return {"name": offer.component.name, "plugin": offer.plugin, "params": choice.params}
-
-    return {
-        "format": 1,
-        "clsfit": __version__,
-        "classes": list(intake.table.classes),
-        "class_counts": [int(count) for count in filled["class_counts"]],
-        "model": told(config.one("model")),
-        "loss": told(config.one("loss")),
-        "metrics": [told(choice) for choice in config.all("metric")],
-        "prepare": intake.prepare.to_json(),
-        "finish": finish.to_json(),
-        "batch_size": config.settings.batch_size,
-        "precision": config.settings.precision,
-        "device": config.settings.device.partition(":")[0],
-        "seed": config.settings.seed,
-        "total_steps": filled["total_steps"],
-        "steps_per_epoch": filled["steps_per_epoch"],
-        "plugins": plugins_of(config),
-    }
-
-
-def selections(config: Config) -> list[Selection]:
-    """Every selected component."""
-    chosen = [choice for choices in config.components.values() for choice in choices]
-    return chosen + ([config.data] if isinstance(config.data, Selection) else [])
-
-
-def plugins_of(config: Config) -> list[dict[str, str]]:
-    """The plugins of every selected component, with versions, by name."""
-    found = {choice.offer.plugin: choice.offer for choice in selections(config)}
-    return [
-        {"name": name, "distribution": found[name].distribution, "version": found[name].version}
-        for name in sorted(found)
-    ]
-
-
-def packages_of(config: Config) -> dict[str, str]:
-    """Top-level package of every selected component, and its distribution with version."""
-    return {
-        choice.offer.component.target.split(":")[0].split(".")[0]: f"{choice.offer.distribution} {choice.offer.version}"
-        for choice in selections(config)
-    }
 
 
 def _part(
@@ -304,33 +180,8 @@ def _default_monitor(metrics: Mapping[str, Callable[[], Metric]], validated: boo
     return Monitor(f"{part}/loss", False)
 
 
-def _check_when(offer: Offer, scheduler: Any) -> None:
-    when = getattr(scheduler, "when", None)
-    named = (when,) if isinstance(when, str) else when
-    if not named or not set(named) <= {"step", "epoch", "metric"}:
-        raise _broken(offer, f'a scheduler says when it steps: when = "step", "epoch" or "metric", not {when!r}')
-
-
 def _per_channel(values: tuple[float, ...] | None, default: float, channels: int, option: str) -> tuple[float, ...]:
     values = values or (default,)
     if len(values) not in {1, channels}:
         raise ConfigError(f"{len(values)} values for {channels} channels", f"option {option}", "give one, or one each")
     return values * channels if len(values) == 1 else values
-
-
-def _tried(offer: Offer, call: Callable[[], Any], on: str = "on two empty samples") -> Any:
-    try:
-        return call()
-    except ClsfitError:
-        raise
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else ""
-        raise _broken(offer, f"it failed {on}: {type(error).__name__}: {reason}") from error
-
-
-def _broken(offer: Offer, reason: str) -> PluginError:
-    return PluginError(
-        f"{offer.kind} {offer.name!r}: {reason}",
-        f"of {offer.distribution} {offer.version}",
-        "see clsfit.contracts for what a component owes",
-    )

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from clsfit.build import build_module, make
 from clsfit.config import Selection
 from clsfit.contracts import PerClassMetric
 from clsfit.data import canvases, checks, sources, split
@@ -26,9 +26,11 @@ from clsfit.engine.report import Reporter
 from clsfit.engine.state import from_blob
 from clsfit.engine.sums import Sums
 from clsfit.errors import CheckpointError, ConfigError, DataError, PluginError, ResourceError, printable
+from clsfit.factory import build_module, make
 from clsfit.pipeline.batches import batch_bounds
 from clsfit.pipeline.finish import Finish
 from clsfit.pipeline.loader import Batch, Loader
+from clsfit.provenance import packages
 from clsfit.registry import Plugins
 from clsfit.results import EvaluatedPicture, Evaluation, Prediction
 from clsfit.storage import modelfile
@@ -57,8 +59,7 @@ class Model:
             "total_steps": header["total_steps"],
             "steps_per_epoch": header["steps_per_epoch"],
         }
-        module = build_module(self._selection("model", header["model"]), self._filled, device)
-        self.module = module.to(memory_format=devices.memory_format(device))
+        self.module = build_module(self._selection("model", header["model"]), self._filled, device)
         self.loss = build_module(self._selection("loss", header["loss"]), self._filled, device)
         self.precision = Precision(_precision(header["precision"], header["device"], device), device)
 
@@ -83,17 +84,7 @@ class Model:
         Raises:
             DataError: the pictures cannot be used, or have a class that the model does not know.
         """
-        source, table = self._data(data)
-        chosen = split or next((name for name in ("val", "test") if len(table.rows(name))), "all")
-        rows = table.rows(chosen) if chosen != "all" else np.arange(len(table.paths))
-        if not len(rows):
-            raise DataError(f"there are no {chosen} pictures", data or str(self.path), "choose another --split")
-        made, bad = canvases.build(
-            source, rows, self.prepare, cache="auto", workers=workers_of(workers), skip_bad=False, progress=None
-        )
-        if bad:
-            raise checks.refuse(bad, table.paths)
-        loader = self._loader(made, table.targets, workers, weights=table.weights)
+        chosen, table, rows, loader = self._judged(data, split, workers)
         bounds = batch_bounds(len(rows), batch_size or self.header["batch_size"])
         batches = Reporter(int(progress)).bar(loader.batches(rows, bounds), len(bounds), "evaluate", "batch")
         judged: list[EvaluatedPicture] = []
@@ -114,7 +105,7 @@ class Model:
                 for name, metric in metrics.items()
                 if isinstance(metric, PerClassMetric)
             }
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise_blamed(error, self._packages())
         return Evaluation(chosen, scores, per_class, judged, self.class_names)
 
@@ -143,8 +134,24 @@ class Model:
             for batch, logits in infer(self.module, batches, self.precision):
                 for i, (row, best, p) in enumerate(zip(batch.rows.tolist(), *ranked(logits), strict=True)):
                     yield self._prediction(table.paths[row], batch.errors.get(i, ""), best, p)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise_blamed(error, self._packages())
+
+    def _judged(
+        self, data: str | None, split: str | None, workers: int | None
+    ) -> tuple[str, SampleTable, npt.NDArray[np.int64], Loader]:
+        """Which part is judged, the table, its rows [N] int64 of that part, and who loads them."""
+        source, table = self._data(data)
+        chosen = split or next((name for name in ("val", "test") if len(table.rows(name))), "all")
+        rows = table.rows(chosen) if chosen != "all" else np.arange(len(table.paths))
+        if not len(rows):
+            raise DataError(f"there are no {chosen} pictures", data or str(self.path), "choose another --split")
+        made, bad = canvases.build(
+            source, rows, self.prepare, cache="auto", workers=workers_of(workers), skip_bad=False, progress=None
+        )
+        if bad:
+            raise checks.refuse(bad, table.paths)
+        return chosen, table, rows, self._loader(made, table.targets, workers, weights=table.weights)
 
     def _prediction(self, path: str, error: str, best: int, p: Sequence[float]) -> Prediction:
         if error:
@@ -203,11 +210,7 @@ class Model:
         return Selection(entry["name"], dict(entry["params"]), offer)
 
     def _packages(self) -> dict[str, str]:
-        return {
-            offer.component.target.split(":")[0].split(".")[0]: offer.provider
-            for kind in ("model", "loss", "metric")
-            for offer in self._plugins.offers(kind)
-        }
+        return packages(offer for kind in ("model", "loss", "metric") for offer in self._plugins.offers(kind))
 
 
 def load(path: str | Path, *, device: str = "auto", threads: int | None = None) -> Model:
@@ -221,13 +224,14 @@ def load(path: str | Path, *, device: str = "auto", threads: int | None = None) 
     """
     where = modelfile.resolve(Path(path))
     read = modelfile.read(where)
-    devices.set_threads(threads)
     try:
         needed = {entry["name"]: f"{entry['distribution']}=={entry['version']}" for entry in read.header["plugins"]}
         plugins = Plugins.discover(only=set(needed))
         _check_plugins(plugins, needed)
         model = Model(where, read.header, plugins, devices.choose(device))
-        load_weights(model.module, model.loss, from_blob(read.blob))
+        devices.set_threads(threads, model.finish.values(read.header["batch_size"]))
+        load_weights(model.module, model.loss, from_blob(read.blob))  # lazy layers get their shapes here
+        model.module.to(memory_format=devices.memory_format(model.device))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"the model file does not fit: {type(error).__name__}: {str(error).splitlines()[0]}",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from clsfit.config import Config, flatten, free_keys, resolve
-from clsfit.errors import CheckpointError
+from clsfit.errors import CheckpointError, PluginError
 from clsfit.registry import Plugins
 from clsfit.storage.rundir import RunDirectory
 
@@ -73,6 +73,7 @@ def agree(config: Config, plugins: Plugins, record: Record, accept: bool) -> Con
         CheckpointError: an option or a plugin's version differs, unless ``accept``.
     """
     file = record.directory.path / "config.yaml"
+    _check_installed(plugins, record)
     moved = {"data": config.tree()["data"]} if "data" in config.explicit else {}
     recorded = resolve(plugins, files=(file,), environ={}, options=moved)
     before, after, tree = flatten(recorded.tree()), flatten(config.tree()), config.tree()
@@ -88,8 +89,26 @@ def agree(config: Config, plugins: Plugins, record: Record, accept: bool) -> Con
     return recorded
 
 
+def _check_installed(plugins: Plugins, record: Record) -> None:
+    """Refuses to go on without a plugin that the run was started with.
+
+    Raises:
+        PluginError: it is not installed, switched off, or failed to load.
+    """
+    found = {plugin.name: plugin for plugin in plugins.plugins}
+    for needed in record.environment["plugins"]:
+        plugin, requirement = found.get(needed["name"]), f"{needed['distribution']}=={needed['version']}"
+        if plugin is None or plugin.status != "ok":
+            state = "not installed" if plugin is None else f"{plugin.status}: {plugin.error}".rstrip(": ")
+            raise PluginError(
+                f"the run was started with plugin {needed['name']!r}, which is {state}",
+                f"it came with {requirement}",
+                f"python -m pip install {requirement}",
+            )
+
+
 def _check_versions(config: Config, record: Record, accept: bool) -> None:
-    from clsfit.build import plugins_of
+    from clsfit.provenance import plugins_of
 
     now = {plugin["name"]: f"{plugin['distribution']} {plugin['version']}" for plugin in plugins_of(config)}
     lines = []

@@ -130,7 +130,7 @@ def _settle(
     device = devices.choose(settings.device)
     config = config.replace_settings(
         device=device.type if settings.device == "auto" else settings.device,
-        threads=devices.set_threads(settings.threads),
+        threads=devices.set_threads(settings.threads, finish.values(settings.batch_size)),
         precision=precision.choose(settings.precision, device),
         input_size=intake.input_size,
         channels=finish.channels,
@@ -157,7 +157,7 @@ def _dry_run(config: Config, intake: Intake, control: Control, directory: RunDir
 def open_data(data: str | Selection) -> Any:
     """The data set that a configuration names: a folder, or a plugin's data set."""
     if isinstance(data, Selection):
-        from clsfit.build import make
+        from clsfit.factory import make
 
         return make(data, {})
     return open_folder(data)
@@ -199,7 +199,7 @@ def _take_in(config: Config, control: Control, record: Record | None) -> Intake:
 
 def environment(config: Config, intake: Intake, device: str) -> dict[str, Any]:
     """What environment.json records: versions, plugins, hardware, the data's fingerprint. No secrets."""
-    from clsfit.build import plugins_of
+    from clsfit.provenance import plugins_of
 
     def installed(name: str) -> str | None:
         try:

@@ -13,16 +13,17 @@ import pytest
 
 from clsfit.testing import draw_pictures
 
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: tests run side by side
+
 Clsfit = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(autouse=True)
 def own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No configuration of the user's, a cache of the test session's own, one thread."""
+    """No configuration of the user's, a cache of the test session's own."""
     for name in [name for name in os.environ if name.startswith("CLSFIT_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("CLSFIT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture

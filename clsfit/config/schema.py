@@ -41,7 +41,9 @@ def json_schema(plugins: Plugins) -> dict[str, Any]:
 def _several(entries: list[dict[str, Any]], plugins: Plugins, offers: Sequence[Offer]) -> dict[str, Any]:
     """One entry, a list of entries, or a mapping from names to parameters."""
     by_name = {
-        name: {"anyOf": [{"type": "null"}, _params(offer)]} for offer in offers for name in _names(offer, plugins)["enum"]
+        name: {"anyOf": [{"type": "null"}, _params(offer)]}
+        for offer in offers
+        for name in _names(offer, plugins)["enum"]
     }
     mapping = {"type": "object", "properties": by_name, "additionalProperties": False}
     return {"anyOf": [*entries, {"type": "array", "items": {"anyOf": [*entries, mapping]}}, mapping]}

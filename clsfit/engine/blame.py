@@ -19,7 +19,7 @@ def raise_blamed(error: BaseException, packages: Mapping[str, str]) -> NoReturn:
         error: what a run or a pass ended by.
         packages: top-level package of each component in use, and its distribution with version.
     """
-    if isinstance(error, ClsfitError) or not isinstance(error, Exception):
+    if isinstance(error, ClsfitError) or not isinstance(error, Exception | SystemExit):  # components may call sys.exit
         raise error
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         raise ResourceError("out of memory", str(error).split(". ")[0], "lower --batch-size or --input-size") from error

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from clsfit.errors import ConfigError, ResourceError
+
+_SMALL = 1 << 14  # values in a batch: 32 pictures of 22x22
 
 
 def choose(name: str) -> torch.device:
@@ -33,12 +37,19 @@ def choose(name: str) -> torch.device:
     return torch.device(kind)
 
 
-def set_threads(threads: int | None) -> int:
+def set_threads(threads: int | None, values: int) -> int:
     """Sets torch's threads on the CPU, and returns how many it uses.
 
-    None keeps torch's own choice, which respects ``OMP_NUM_THREADS``. The count is part of a run's
-    record: one thread and two give different bits.
+    The count is part of a run's record: one thread and two give different bits.
+
+    Args:
+        threads: as asked for. None is torch's own choice, which respects ``OMP_NUM_THREADS``; without
+            that variable it is one thread where batches are so small that threads only wait for each
+            other.
+        values: pixels times channels of a batch.
     """
+    if threads is None and values <= _SMALL and "OMP_NUM_THREADS" not in os.environ:
+        threads = 1
     if threads is not None:
         torch.set_num_threads(threads)
     return torch.get_num_threads()

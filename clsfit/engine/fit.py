@@ -9,10 +9,9 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import torch
-
 from clsfit.engine import checkpoint
 from clsfit.engine.blame import raise_blamed
+from clsfit.engine.closure import Closure
 from clsfit.engine.device import reseed
 from clsfit.engine.divergence import Watch
 from clsfit.engine.infer import evaluate, loss_sum, takes_images
@@ -99,54 +98,6 @@ def train_epoch(run: Run) -> None:
     watch.read(run.step)
     sums.settle()
     run.train_seconds = time.perf_counter() - started
-
-
-class Closure:
-    """Evaluates loss and gradients of a window again, for optimizers that ask for it.
-
-    What holds for the first gradients holds for these: they are checked before the optimizer sees
-    them, which costs one read each, and callbacks may change them in ``on_gradients``.
-
-    Attributes:
-        arguments: what the optimizer's ``step`` is called with: this, where it ``needs_closure``.
-        window: the micro-batches of the current step; empty where no optimizer needs them.
-    """
-
-    def __init__(self, run: Run, watch: Watch) -> None:
-        self.run, self.watch = run, watch
-        self.arguments = (self,) if getattr(run.optimizer, "needs_closure", False) else ()
-        self.window: list[Batch] = []
-        self._on_gradients = run.hooks.teller("on_gradients")
-        self._with_images = takes_images(run.loss)
-
-    @torch.enable_grad()
-    def __call__(self) -> torch.Tensor:
-        """The mean loss per sample, scalar; gradients are set, dropout draws as it did before.
-
-        Raises:
-            DivergedError: the loss or a gradient is not finite.
-        """
-        mean, rows = self._evaluated(), [batch.rows for batch in self.window]
-        while self.watch.overflowed(rows):  # at half the scale, then
-            mean = self._evaluated()
-        if self._on_gradients:
-            self._on_gradients(run=self.run)
-        return mean
-
-    def _evaluated(self) -> torch.Tensor:
-        run, samples = self.run, sum(len(batch.targets) for batch in self.window)
-        run.optimizer.zero_grad()
-        reseed(run.device, step_seed(run.seed, run.step))
-        totals = []
-        for batch in self.window:
-            with run.precision.autocast():
-                logits = run.model(batch.images)
-            extra = {"images": batch.images} if self._with_images else {}
-            total = loss_sum(run.loss(logits.float(), batch.targets, **extra), batch)
-            run.precision.scale(total / samples).backward()  # type: ignore[no-untyped-call]
-            totals.append(total.detach())
-        run.precision.check([p.grad for p in run.parameters if p.grad is not None], totals)
-        return torch.stack(totals).sum() / samples
 
 
 def start(run: Run) -> None:

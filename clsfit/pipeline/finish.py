@@ -106,6 +106,10 @@ class Finish:
         scale = self.windows(sizes)[:, 2:] / np.array(self.input_size, dtype=np.float64)
         return np.maximum(1, np.floor(sizes / scale + 0.5 + 1e-6)).astype(np.int64)
 
+    def values(self, batch_size: int) -> int:
+        """How many numbers a batch of ``batch_size`` pictures has."""
+        return batch_size * self.channels * self.input_size[0] * self.input_size[1]
+
     def normalise(
         self, images: torch.Tensor, memory_format: torch.memory_format = torch.contiguous_format
     ) -> torch.Tensor:

@@ -52,7 +52,7 @@ def test_words_mean_what_they_look_like(text: str, meant: Any) -> None:
         ("x: 1\na: &x\n- *x\n", 2, "an alias that contains itself"),
         ("x: 1\ny: !!python/object/apply:os.system [x]\n", 2, "tag"),
         ("x: 1\ny: !mine 3\n", 2, "tag"),
-        ("a: 1\n---\nb: 2\n", 2, "no valid YAML"),
+        ("a: 1\n---\nb: 2\n", 2, "expected a single document in the stream but found another document"),
     ],
 )
 def test_errors_name_file_and_line(text: str, line: int, reason: str) -> None:

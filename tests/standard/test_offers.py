@@ -56,7 +56,9 @@ def test_names(kind: str) -> None:
 def test_options_are_the_factorys_own(offer: Component) -> None:
     """Every option is a parameter with the same default, and every parameter is an option or filled by the core."""
     assert offer.params is not None
-    options = {field.name: field.default for field in dataclasses.fields(offer.params)}
+    fields = dataclasses.fields(offer.params)
+    empty = inspect.Parameter.empty
+    options = {f.name: empty if f.default is dataclasses.MISSING else f.default for f in fields}
     signature = inspect.signature(factory_of(offer)).parameters
     named = {name: p for name, p in signature.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
     assert {name: p.default for name, p in named.items() if name not in FILLED} == options

@@ -1,0 +1,130 @@
+"""From a selected component to its object, and whether it keeps its contract."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+
+from clsfit.config import Selection
+from clsfit.contracts import FILLED
+from clsfit.engine import device as devices
+from clsfit.engine.infer import takes_images
+from clsfit.errors import ClsfitError, ConfigError, PluginError
+from clsfit.keyed import key
+from clsfit.registry import Offer
+
+_OWED: dict[str, tuple[str, ...]] = {
+    "optimizer": ("param_groups", "step", "zero_grad", "state_dict", "load_state_dict"),
+    "scheduler": ("step", "state_dict", "load_state_dict"),
+    "metric": ("higher_is_better", "update", "compute"),
+    "sampler": ("order",),
+    "dataset": ("table", "read"),
+}
+"""Members without which a run would fail later, where nobody knows whose they were."""
+
+
+def make(selection: Selection, filled: Mapping[str, Any]) -> Any:
+    """Calls a component's factory with its options and with what the core fills in.
+
+    Raises:
+        PluginError: the target cannot be imported, or its factory raised.
+    """
+    factory = selection.offer.load()
+    try:
+        listed = FILLED & inspect.signature(factory).parameters.keys()
+        missing = sorted(name for name in listed if name not in filled)
+        if missing:
+            raise TypeError(f"a {selection.offer.kind} gets no {', '.join(missing)}")
+        thing = factory(**selection.params, **{name: filled[name] for name in listed})
+    except ClsfitError:
+        raise
+    except (Exception, SystemExit) as error:
+        offer = selection.offer
+        raise PluginError(
+            f"{offer.kind} {offer.name!r} cannot be built: {type(error).__name__}: {error}",
+            f"of {offer.distribution} {offer.version}",
+            "check its options with: clsfit plugins show " + offer.name,
+        ) from error
+    lacking = [name for name in _OWED.get(selection.offer.kind, ()) if not hasattr(thing, name)]
+    if lacking:
+        raise _broken(selection.offer, f"its {type(thing).__name__} has no {', '.join(lacking)}")
+    return thing
+
+
+def build_module(selection: Selection, filled: Mapping[str, Any], device: torch.device) -> torch.nn.Module:
+    """A model or a loss on ``device``, its weights drawn from the seed, whatever else was drawn before."""
+    torch.default_generator.manual_seed(key(filled["seed"], "init", selection.offer.kind) >> 1)
+    module = make(selection, filled)
+    if not isinstance(module, torch.nn.Module):
+        raise _broken(selection.offer, f"the factory returned a {type(module).__name__}, not a torch.nn.Module")
+    return module.to(device)
+
+
+def check_model(offer: Offer, model: torch.nn.Module, filled: Mapping[str, Any], device: torch.device) -> None:
+    """Two empty pictures through the model; also gives lazy layers their shapes."""
+    images = torch.zeros(2, filled["in_channels"], *filled["input_size"], device=device)
+    model.eval()
+    with torch.no_grad():
+        logits = tried(offer, partial(model, images))
+    model.to(memory_format=devices.memory_format(device))
+    if not isinstance(logits, torch.Tensor) or logits.shape != (2, filled["num_classes"]):
+        got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise _broken(offer, f"logits must be [B, {filled['num_classes']}] for B=2 pictures, not {got}")
+
+
+def check_loss(
+    offer: Offer, loss: torch.nn.Module, filled: Mapping[str, Any], device: torch.device, weighted: bool = False
+) -> None:
+    """Two samples through the loss: one value each, or their mean, which ``weighted`` pictures rule out."""
+    logits = torch.zeros(2, filled["num_classes"], device=device)
+    targets = torch.tensor([0, filled["num_classes"] - 1], device=device)
+    extra = {}
+    if takes_images(loss):
+        extra["images"] = torch.zeros(2, filled["in_channels"], *filled["input_size"], device=device)
+    loss.eval()
+    with torch.no_grad():
+        values = tried(offer, partial(loss, logits, targets, **extra))
+    if not isinstance(values, torch.Tensor) or values.shape not in {(2,), ()}:
+        got = tuple(values.shape) if isinstance(values, torch.Tensor) else type(values).__name__
+        raise _broken(offer, f"a loss returns one value per sample [B], or a scalar mean, not {got}")
+    if weighted and values.ndim == 0:
+        raise ConfigError(
+            f"loss {offer.name!r} returns a mean, to which the pictures' weights cannot be applied",
+            f"option --loss {offer.name}; the data set gives weights",
+            "choose a loss with one value per sample",
+        )
+
+
+def check_when(offer: Offer, scheduler: Any) -> None:
+    """Whether a scheduler says when it steps."""
+    when = getattr(scheduler, "when", None)
+    named = (when,) if isinstance(when, str) else when
+    if not named or not set(named) <= {"step", "epoch", "metric"}:
+        raise _broken(offer, f'a scheduler says when it steps: when = "step", "epoch" or "metric", not {when!r}')
+
+
+def tried(offer: Offer, call: Callable[[], Any], on: str = "on two empty samples") -> Any:
+    """What ``call`` returns; any failure of it is the component's.
+
+    Raises:
+        PluginError: it failed; ``on`` says at what.
+    """
+    try:
+        return call()
+    except ClsfitError:
+        raise
+    except (Exception, SystemExit) as error:
+        reason = str(error).splitlines()[0] if str(error) else ""
+        raise _broken(offer, f"it failed {on}: {type(error).__name__}: {reason}") from error
+
+
+def _broken(offer: Offer, reason: str) -> PluginError:
+    return PluginError(
+        f"{offer.kind} {offer.name!r}: {reason}",
+        f"of {offer.distribution} {offer.version}",
+        "see clsfit.contracts for what a component owes",
+    )

@@ -1,0 +1,68 @@
+"""What a run's records say of its components: names, options, plugins with their versions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from clsfit import __version__
+from clsfit.config import Config, Selection
+from clsfit.data.intake import Intake
+from clsfit.pipeline.finish import Finish
+from clsfit.registry import Offer
+
+
+def model_header(config: Config, intake: Intake, finish: Finish, filled: Mapping[str, Any]) -> dict[str, Any]:
+    """What the model file says beside the weights: all that applying them needs, and where they come from."""
+
+    def told(choice: Selection) -> dict[str, Any]:
+        offer = choice.offer
+        return {"name": offer.component.name, "plugin": offer.plugin, "params": choice.params}
+
+    return {
+        "format": 1,
+        "clsfit": __version__,
+        "classes": list(intake.table.classes),
+        "class_counts": [int(count) for count in filled["class_counts"]],
+        "model": told(config.one("model")),
+        "loss": told(config.one("loss")),
+        "metrics": [told(choice) for choice in config.all("metric")],
+        "prepare": intake.prepare.to_json(),
+        "finish": finish.to_json(),
+        "batch_size": config.settings.batch_size,
+        "precision": config.settings.precision,
+        "device": config.settings.device.partition(":")[0],
+        "seed": config.settings.seed,
+        "total_steps": filled["total_steps"],
+        "steps_per_epoch": filled["steps_per_epoch"],
+        "plugins": plugins_of(config),
+    }
+
+
+def selections(config: Config) -> list[Selection]:
+    """Every selected component."""
+    chosen = [choice for choices in config.components.values() for choice in choices]
+    return chosen + ([config.data] if isinstance(config.data, Selection) else [])
+
+
+def plugins_of(config: Config) -> list[dict[str, str]]:
+    """The plugins of every selected component, with versions, by name."""
+    found = {choice.offer.plugin: choice.offer for choice in selections(config)}
+    return [
+        {"name": name, "distribution": found[name].distribution, "version": found[name].version}
+        for name in sorted(found)
+    ]
+
+
+def packages_of(config: Config) -> dict[str, str]:
+    """:func:`packages` of every selected component."""
+    return packages(choice.offer for choice in selections(config))
+
+
+def packages(offers: Iterable[Offer]) -> dict[str, str]:
+    """Top-level package of each target, and its distribution with version; for blaming an exception.
+
+    A target may lie in torch itself; torch's frames are in every traceback, so it is never blamed.
+    """
+    owners = {offer.component.target.split(":")[0].split(".")[0]: offer.provider for offer in offers}
+    return {package: owner for package, owner in owners.items() if package not in {"torch", "torchvision"}}
