@@ -30,7 +30,7 @@ from clsfit.factory import build_module, make
 from clsfit.pipeline.batches import batch_bounds
 from clsfit.pipeline.finish import Finish
 from clsfit.pipeline.loader import Batch, Loader
-from clsfit.provenance import packages
+from clsfit.provenance import FORMAT, packages
 from clsfit.registry import Plugins
 from clsfit.results import EvaluatedPicture, Evaluation, Prediction
 from clsfit.storage import modelfile
@@ -76,7 +76,7 @@ class Model:
 
         Args:
             data: a folder or a data set's name; None is the run's own data with its recorded split.
-            split: train, val or test; by default val where there is one, else test, else all pictures.
+            split: train, val, test or all; by default val where there is one, else test, else all.
             batch_size: by default that of the training, so that the numbers are validation's to the bit.
             workers: decoding threads.
             progress: whether to show a bar on a terminal.
@@ -111,7 +111,7 @@ class Model:
 
     def predict(
         self,
-        paths: Iterable[str],
+        paths: str | Path | Iterable[str | Path],
         *,
         batch_size: int | None = None,
         workers: int | None = None,
@@ -124,7 +124,7 @@ class Model:
         Raises:
             DataError: there is not one picture.
         """
-        source = sources.files([str(path) for path in paths])
+        source = sources.files([paths] if isinstance(paths, str | Path) else [str(path) for path in paths])
         table = source.table()
         loader = self._loader(canvases.stream(source, self.prepare), table.targets, workers, tolerate=True)
         rows = np.arange(len(table.paths))
@@ -150,7 +150,7 @@ class Model:
             source, rows, self.prepare, cache="auto", workers=workers_of(workers), skip_bad=False, progress=None
         )
         if bad:
-            raise checks.refuse(bad, table.paths)
+            raise checks.refuse(bad, table.paths, remedy="repair or remove what is named")
         return chosen, table, rows, self._loader(made, table.targets, workers, weights=table.weights)
 
     def _prediction(self, path: str, error: str, best: int, p: Sequence[float]) -> Prediction:
@@ -224,6 +224,12 @@ def load(path: str | Path, *, device: str = "auto", threads: int | None = None) 
     """
     where = modelfile.resolve(Path(path))
     read = modelfile.read(where)
+    if read.header.get("format") != FORMAT:
+        raise CheckpointError(
+            f"the model file has format {read.header.get('format')!r}, and this clsfit reads {FORMAT}",
+            str(where),
+            "use the version of clsfit that wrote it: " + str(read.header.get("clsfit")),
+        )
     try:
         needed = {entry["name"]: f"{entry['distribution']}=={entry['version']}" for entry in read.header["plugins"]}
         plugins = Plugins.discover(only=set(needed))

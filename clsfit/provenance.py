@@ -11,6 +11,9 @@ from clsfit.data.intake import Intake
 from clsfit.pipeline.finish import Finish
 from clsfit.registry import Offer
 
+FORMAT = 1
+"""Of the model file's header; a reader of one format refuses every other."""
+
 
 def model_header(config: Config, intake: Intake, finish: Finish, filled: Mapping[str, Any]) -> dict[str, Any]:
     """What the model file says beside the weights: all that applying them needs, and where they come from."""
@@ -20,7 +23,7 @@ def model_header(config: Config, intake: Intake, finish: Finish, filled: Mapping
         return {"name": offer.component.name, "plugin": offer.plugin, "params": choice.params}
 
     return {
-        "format": 1,
+        "format": FORMAT,
         "clsfit": __version__,
         "classes": list(intake.table.classes),
         "class_counts": [int(count) for count in filled["class_counts"]],

@@ -58,5 +58,5 @@ class Evaluation:
     split: str
     scores: dict[str, float | None]
     per_class: dict[str, dict[str, float | None]]
-    rows: list[EvaluatedPicture]
-    class_names: tuple[str, ...]
+    rows: list[EvaluatedPicture] = field(repr=False)
+    class_names: tuple[str, ...] = field(repr=False)

@@ -62,6 +62,7 @@ def train_config(config: Config, plugins: Plugins, control: Control) -> TrainedR
         ClsfitError: see its subclasses; nothing that was saved before is lost.
     """
     directory = RunDirectory(control.output or _default_name(config, control.resume))
+    _keep_out_of_data(config, directory.path)
     record = _record(directory, control)
     if record is not None:
         config = agree(config, plugins, record, control.accept_changes)
@@ -77,6 +78,16 @@ def train_config(config: Config, plugins: Plugins, control: Control) -> TrainedR
         if control.overwrite and directory.holds_run():
             directory.clear()
         return _train(config, intake, control, directory, record)
+
+
+def _keep_out_of_data(config: Config, output: Path) -> None:
+    """Refuses a run directory in the data set, which clsfit never writes into."""
+    if isinstance(config.data, str) and output.resolve().is_relative_to(Path(config.data).resolve()):
+        raise ConfigError(
+            "the run directory would lie in the data set, where its files would be taken for data",
+            f"{printable(str(output))} is below {printable(config.data)}",
+            "give an -o outside of it",
+        )
 
 
 def _train(
@@ -110,6 +121,8 @@ def _train(
         reporter.say(f"resumed at step {run.step} (epoch {run.epoch + 1}/{run.epochs})")
     for line in _introduction(config, intake, run.header["class_counts"], device, run.train.loader.describe()):
         reporter.say(line)
+    for line in _details(config, run.parameters):
+        reporter.say(line, detail=True)
     fit(run)
     if run.best is not None:
         reporter.say(f"best: epoch {run.best.epoch}, {run.best.monitor} {run.best.value:.4f}")
@@ -267,6 +280,16 @@ def _introduction(config: Config, intake: Intake, counts: list[int], device: Any
         f"input: {height}x{width}, {'grey' if intake.prepare.channels == 1 else 'colour'}; {loading}",
         f"{chosen}; {device}, {settings.precision}, threads {settings.threads}, seed {settings.seed}",
     ]
+
+
+def _details(config: Config, parameters: list[Any]) -> list[str]:
+    """What only ``-v`` shows: how much is trained, and by whose code."""
+    from clsfit.provenance import plugins_of
+
+    plugins = ", ".join(f"{plugin['distribution']} {plugin['version']}" for plugin in plugins_of(config))
+    decayed = sum(parameter.numel() for parameter in parameters if parameter.ndim >= 2)
+    total = sum(parameter.numel() for parameter in parameters)
+    return [f"trained parameters: {total:,}, of which {decayed:,} with weight decay", f"components of: {plugins}"]
 
 
 def _split_rows(intake: Intake) -> list[Any]:

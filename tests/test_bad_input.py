@@ -318,3 +318,49 @@ def test_an_interrupted_run_goes_on_by_the_same_command(
         lasting = [{key: value for key, value in row.items() if key not in clock} for row in rows]
         outcomes.append((lasting, (tmp_path / name / "last.safetensors").read_bytes()))
     assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.parametrize("output", [None, "shapes", "shapes/run", "shapes/../shapes/run"])
+def test_the_run_directory_stays_out_of_the_data(clsfit: Any, drawn: Any, tmp_path: Path, output: str | None) -> None:
+    data = drawn(tmp_path / "shapes", {"a": 4, "b": 4})
+    before = sorted(data.rglob("*"))
+    where = ["-o", output] if output else []
+    done = clsfit(
+        "train", "." if output is None else "shapes", *where, code=2, cwd=data if output is None else tmp_path
+    )
+    assert "outside" in done.stderr
+    assert sorted(data.rglob("*")) == before
+
+
+def test_one_path_is_one_picture(pictures: Path, tmp_path: Path) -> None:
+    import clsfit
+
+    run = clsfit.train(
+        pictures, output=tmp_path / "run", model={"name": "mlp", "hidden": [4]}, epochs=1, batch_size=16, verbosity=0
+    )
+    model = clsfit.load(run.directory)
+    for path in (str(pictures / "bars" / "000.png"), pictures / "bars" / "000.png"):
+        (prediction,) = model.predict(path)
+        assert prediction.path == str(path)
+        assert prediction.error == ""
+    (missing,) = model.predict("not/there.png")
+    assert missing.error
+
+
+def test_details_are_for_those_who_ask(clsfit: Any, pictures: Path) -> None:
+    options = ["train", pictures, "--model", "mlp", "--epochs", 1, "--batch-size", 16]
+    plain = clsfit(*options, "-o", "plain").stderr
+    detailed = clsfit(*options, "-o", "detailed", "-v").stderr
+    assert "trained parameters" in detailed
+    assert "checkpoint of step 0 saved" in detailed
+    assert "trained parameters" not in plain
+    assert clsfit(*options, "-o", "quiet", "-q").stderr == ""
+
+
+def test_a_corrupt_picture_in_evaluate(clsfit: Any, pictures: Path, drawn: Any, tmp_path: Path) -> None:
+    clsfit("train", pictures, "--model", "mlp", "--epochs", 1, "-o", "run", "-q")
+    data = drawn(tmp_path / "other", {"bars": 2, "dots": 2})
+    (data / "bars" / "000.png").write_bytes(b"nothing")
+    done = clsfit("evaluate", "run", data, code=3)
+    assert "000.png" in done.stderr
+    assert "--skip-bad" not in done.stderr

@@ -147,7 +147,7 @@ class _Build:
         found = files.load(path, self.key) if path is not None and self.key is not None else None
         if found is not None and len(found.sizes) == self.total:
             self._all_done()
-            return self._mapped(found, f"re-used {path}")
+            return self._mapped(found, "made by an earlier run")
         files.make_room(self.folder, expected)
         with MappedWriter(self.folder, self.total) as writer:
             sizes, bad, lost = self._decode(writer.add)

@@ -99,15 +99,20 @@ def reason_of(error: PictureError | OSError) -> str:
     return str(error)
 
 
-def refuse(bad: Mapping[int, str], paths: Sequence[str]) -> DataError:
+def refuse(
+    bad: Mapping[int, str],
+    paths: Sequence[str],
+    remedy: str = "repair or remove what is named, or leave it out with --skip-bad",
+) -> DataError:
     """The error for pictures that cannot be read: up to three by name, and how many there are.
 
     Args:
         bad: row -> reason, at least one.
         paths: the table's paths.
+        remedy: what can be done here.
     """
     rows = sorted(bad)
     named = ", ".join(f"{printable(paths[row])} ({bad[row]})" for row in rows[:_SHOWN])
     more = f", and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
     what = "a picture cannot be read" if len(rows) == 1 else f"{len(rows)} pictures cannot be read"
-    return DataError(what, named + more, "repair or remove what is named, or leave it out with --skip-bad")
+    return DataError(what, named + more, remedy)

@@ -40,6 +40,7 @@ def fit(run: Run) -> None:
                 end_epoch(run)
             finish(run)
     except BaseException as error:
+        run.reporter.close_bar()
         report_failures(run, "on_error", error=error)
         raise_blamed(error, run.packages)
     finally:

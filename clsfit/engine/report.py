@@ -23,6 +23,7 @@ class Reporter:
 
     def __init__(self, verbosity: int = 1, log: Callable[[str], None] | None = None) -> None:
         self.verbosity, self.log = verbosity, log
+        self._bar: Any = None
 
     def say(self, line: str, detail: bool = False) -> None:
         """One line for the reader; a ``detail`` is shown with ``-v`` only."""
@@ -36,19 +37,23 @@ class Reporter:
         """``items``, with a bar while standard error is a terminal; drawn by time, not by item."""
         if self.verbosity == 0 or not sys.stderr.isatty():
             return iter(items)
-        return iter(
-            tqdm(
-                items,
-                total=total,
-                initial=done,
-                desc=label,
-                unit=unit,
-                leave=False,
-                dynamic_ncols=True,
-                mininterval=0.5,
-                file=sys.stderr,
-            )
+        self._bar = tqdm(
+            items,
+            total=total,
+            initial=done,
+            desc=label,
+            unit=unit,
+            leave=False,
+            dynamic_ncols=True,
+            mininterval=0.5,
+            file=sys.stderr,
         )
+        return iter(self._bar)
+
+    def close_bar(self) -> None:
+        """Wipes a bar that an exception has left on the terminal."""
+        if self._bar is not None:
+            self._bar.close()
 
 
 def epoch_line(row: Mapping[str, Any], epochs: int) -> str:

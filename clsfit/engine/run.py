@@ -257,6 +257,7 @@ class Run:
             self._saved_at = self.epoch, self.step
             now = time.monotonic()
             self.last_save = LastSave(self.step, now, now - started)
+            self.reporter.say(f"checkpoint of step {self.step} saved in {now - started:.3f} s", detail=True)
 
     def save_model(self, name: str) -> None:
         """Writes ``best.safetensors`` or ``last.safetensors``: what evaluate and predict need."""

@@ -40,7 +40,7 @@ def why_not(canvases: Canvases, finish: Finish, device: torch.device) -> str:
     """
     uniform = canvases.uniform
     if uniform is None:
-        return "the pictures are not of one size in memory"
+        return "they are not in memory, or not of one size"
     high, wide = finish.input_size
     if uniform.shape[1:3] != (high, wide):
         return f"the pictures are {uniform.shape[1]}x{uniform.shape[2]}, the input {high}x{wide}"

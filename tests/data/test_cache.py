@@ -123,7 +123,7 @@ def test_a_damaged_cache_file_is_rebuilt_silently(
     assert "written" in made.why
     assert path.stat().st_size == good
     assert all(np.array_equal(made.get(row), Prepare(3, 12)(mixed.read(row))) for row in range(40))
-    assert "re-used" in _build(mixed, "disk", store)[0].why
+    assert "earlier run" in _build(mixed, "disk", store)[0].why
     assert capfd.readouterr() == ("", "")
 
 
