@@ -20,7 +20,7 @@ from clsfit.engine.run import Monitor, Part, Run, order_of
 from clsfit.errors import ConfigError
 from clsfit.factory import build_module, check_loss, check_model, check_when, make, tried
 from clsfit.pipeline.augment import Augmentation
-from clsfit.pipeline.batches import batch_bounds, windows
+from clsfit.pipeline.batches import Window, batch_bounds, windows
 from clsfit.pipeline.finish import Finish
 from clsfit.pipeline.loader import Loader
 from clsfit.provenance import model_header, packages_of
@@ -45,14 +45,7 @@ def build_run(
     """
     settings, table = config.settings, intake.table
     finish = finish_of(config, intake)
-    filled: dict[str, Any] = {
-        "num_classes": len(table.classes),
-        "class_names": table.classes,
-        "class_counts": table.counts("train"),
-        "in_channels": finish.channels,
-        "input_size": finish.input_size,
-        "seed": settings.seed,
-    }
+    filled = _filled(config, intake, finish)
     model, loss = _modules(config, filled, device, weighted=table.weights is not None)
     sampler = make(config.one("sampler"), filled)
     callbacks = {choice.name: make(choice, filled) for choice in config.all("callback")}
@@ -62,8 +55,7 @@ def build_run(
     val = _part(intake, finish, "val", config, device, None)
     order = tried(config.one("sampler").offer, partial(order_of, sampler, 0, train.targets), "in epoch 0")
     steps = windows(batch_bounds(len(order), settings.batch_size), _accumulate(callbacks))
-    if getattr(loss, "batchwise", False) and any(len(window.bounds) > 1 for window in steps):
-        reporter.say("note: this loss is no sum over samples; accumulated micro-batches differ from one big batch")
+    _note_batchwise(loss, steps, reporter)
     filled |= {"steps_per_epoch": len(steps), "total_steps": settings.epochs * len(steps)}
     optimizer, scheduler = _stepping(config, filled, model, loss)
     metrics = {choice.name: partial(make, choice, filled) for choice in config.all("metric")}
@@ -89,6 +81,23 @@ def build_run(
         header=model_header(config, intake, finish, filled),
         packages=packages_of(config),
     )
+
+
+def _filled(config: Config, intake: Intake, finish: Finish) -> dict[str, Any]:
+    """What the core fills into factories, as far as it is known before the steps are."""
+    return {
+        "num_classes": len(intake.table.classes),
+        "class_names": intake.table.classes,
+        "class_counts": intake.table.counts("train"),
+        "in_channels": finish.channels,
+        "input_size": finish.input_size,
+        "seed": config.settings.seed,
+    }
+
+
+def _note_batchwise(loss: torch.nn.Module, steps: list[Window], reporter: Reporter) -> None:
+    if getattr(loss, "batchwise", False) and any(len(window.bounds) > 1 for window in steps):
+        reporter.say("note: this loss is no sum over samples; accumulated micro-batches differ from one big batch")
 
 
 def _modules(

@@ -7,6 +7,7 @@ All equal scikit-learn's function of the same name, called on the predictions wi
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ class Accuracy:
         return self.correct.item() / self.samples if self.samples else None
 
 
-class _Averaged:
+class _Averaged(ABC):
     """Right, predicted and actual counts per class, and their average.
 
     ``macro`` is the plain mean over the classes that occur among targets or predictions (scikit-learn's
@@ -111,10 +112,11 @@ class _Averaged:
         np.divide(above, below, out=values, where=below != 0)
         return values
 
+    @abstractmethod
     def _fraction(
         self, right: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], actual: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        raise NotImplementedError
+        """Numerator and denominator of each class, from its counts."""
 
 
 class Precision(_Averaged):

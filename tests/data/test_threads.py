@@ -37,3 +37,4 @@ def test_the_first_failure_is_raised_and_ends_the_threads(workers: int) -> None:
 def test_workers_work_beside_each_other() -> None:
     meeting = threading.Barrier(2, timeout=20)  # passes only if two pieces are under way at once
     over_rows(lambda start, stop: meeting.wait() and None, 2, chunk=1, workers=2)
+    assert not meeting.broken

@@ -234,4 +234,6 @@ def test_clip_is_torchs(seed: int, max_norm: float, scale: float) -> None:
 
 
 def test_clip_without_gradients() -> None:
-    told(ClipGradients(1.0)).on_gradients(run=FakeRun(parameters=[torch.nn.Parameter(torch.zeros(2))]))
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    told(ClipGradients(1.0)).on_gradients(run=FakeRun(parameters=[parameter]))
+    assert parameter.grad is None

@@ -87,7 +87,8 @@ def test_the_handle_is_closed_on_release(tmp_path: Path) -> None:
 
 def test_a_stale_lock_file_is_no_lock(tmp_path: Path) -> None:
     (tmp_path / ".lock").write_text("1\n")
-    RunDirectory(tmp_path).lock().close()
+    with RunDirectory(tmp_path).lock():
+        assert (tmp_path / ".lock").read_text().strip() == str(os.getpid())
 
 
 def test_storage_can_be_imported_without_file_locks(python, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -7,6 +7,7 @@ run notices; where the plain function lies below the decorator, that one is used
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from types import MethodType
 from typing import Any
@@ -97,17 +98,17 @@ class LightOptimizer(torch.optim.Optimizer):
         self._call_hooks()
         return super().register_step_post_hook(hook)
 
+    @abstractmethod
     def foreach(
         self, group: dict[str, Any], parameters: list[Tensor], gradients: list[Tensor], states: list[dict[str, Any]]
     ) -> None:
         """Updates ``parameters`` in place. ``gradients`` may not be changed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fused(
         self, group: dict[str, Any], parameters: list[Tensor], gradients: list[Tensor], states: list[dict[str, Any]]
     ) -> None:
         """The same by one kernel, and nothing at all where ``self.found_inf`` is not 0."""
-        raise NotImplementedError
 
     def restored(self, parameter: Tensor, name: str, value: Any) -> Any:
         """State ``name`` of ``parameter`` as loaded: a copy with the parameter's strides."""
