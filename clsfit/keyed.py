@@ -15,6 +15,7 @@ Plugins use :class:`Key`, which an augmentation's ``draw`` receives.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,8 +54,12 @@ def key(seed: int, *parts: int | str) -> int:
             for start in range(0, len(data), 8):
                 state = _mix_int(state + int.from_bytes(data[start : start + 8], "little") + _GAMMA)
         else:
-            state = _mix_int(state + int(part) * _MIX1 + _GAMMA)
+            state = _joined(state, int(part))
     return state
+
+
+def _joined(state: int, part: int) -> int:
+    return _mix_int(state + part * _MIX1 + _GAMMA)
 
 
 def _bits(base: int, index: npt.NDArray[np.integer], draws: int) -> npt.NDArray[np.uint64]:
@@ -109,8 +114,16 @@ def permutation(base: int, length: int) -> npt.NDArray[np.int64]:
 
 
 def step_seed(seed: int, step: int) -> int:
-    """Non-negative 63-bit seed for torch's default generator before optimizer step ``step``."""
-    return key(seed, "step", step) >> 1
+    """Non-negative 63-bit seed for torch's default generator before optimizer step ``step``.
+
+    It is ``key(seed, "step", step) >> 1``.
+    """
+    return _joined(_step_key(seed), step) >> 1
+
+
+@cache
+def _step_key(seed: int) -> int:
+    return key(seed, "step")  # once, not in every step
 
 
 @dataclass(frozen=True, slots=True)
