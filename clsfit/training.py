@@ -106,7 +106,10 @@ def _train(
         saved, skipped = checkpoints.newest_verified(directory.checkpoints)
         for path, reason in skipped:
             reporter.say(f"checkpoint {path} is left aside: {reason}")
-    if saved is None or (record is not None and record.changed):
+    changed = record is not None and record.changed
+    if changed:
+        directory.reopen()  # first: from here on the run is not complete, whatever happens
+    if saved is None or changed:
         directory.write_config(config.to_yaml())
         directory.write_environment(environment(config, intake, str(device)))
         directory.write_split(_split_rows(intake))
@@ -114,10 +117,9 @@ def _train(
         directory.metrics.truncate(0)
         directory.log.truncate(0)
     else:
-        clsfit.engine.checkpoint.restore(run, saved, changed=record is not None and record.changed)
-        if record is not None and record.changed:
+        clsfit.engine.checkpoint.restore(run, saved, changed=changed)
+        if changed:
             run.stop_reason = ""
-            directory.reopen()
         reporter.say(f"resumed at step {run.step} (epoch {run.epoch + 1}/{run.epochs})")
     for line in _introduction(config, intake, run.header["class_counts"], device, run.train.loader.describe()):
         reporter.say(line)

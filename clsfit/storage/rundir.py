@@ -17,6 +17,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -60,6 +61,7 @@ class RunDirectory:
         self.metrics = JsonLog(self.path / METRICS, "metrics")
         self.log = AppendLog(self.path / LOG, "log")
         self._lock: Lock | None = None
+        self._made = False
 
     def create(self) -> None:
         """Makes the directory, and those above it; fine if it exists.
@@ -78,6 +80,7 @@ class RunDirectory:
         Raises:
             ResourceError: another process writes this run (named by its pid), or it cannot be written.
         """
+        self._made = not self.path.exists()
         self.create()
         held = Lock(self.path / LOCK)
         try:
@@ -98,10 +101,17 @@ class RunDirectory:
         return self
 
     def close(self) -> None:
-        """Closes the logs and lets other writers in."""
+        """Closes the logs and lets other writers in.
+
+        A directory that :meth:`lock` made and in which no run was started is taken away again.
+        """
         self.metrics.close()
         self.log.close()
         if self._lock is not None:
+            if self._made and not self.holds_run():
+                with suppress(OSError):  # not empty: somebody else's files stay
+                    (self.path / LOCK).unlink()
+                    self.path.rmdir()
             self._lock.release()
             self._lock = None
 

@@ -216,3 +216,19 @@ def test_a_file_in_the_way_is_a_resource_error(tmp_path: Path, path: str) -> Non
     with pytest.raises(ResourceError, match="in the way") as error:
         RunDirectory(tmp_path / path).lock()
     assert error.value.exit_code == 5
+
+
+def test_a_directory_without_a_run_is_taken_away(tmp_path: Path) -> None:
+    with RunDirectory(tmp_path / "runs" / "one").lock():
+        assert (tmp_path / "runs" / "one").is_dir()
+    assert not (tmp_path / "runs" / "one").exists()
+    with RunDirectory(tmp_path / "two").lock() as directory:
+        directory.write_config("epochs: 1\n")
+    assert (tmp_path / "two" / "config.yaml").exists()
+    (tmp_path / "three").mkdir()
+    with RunDirectory(tmp_path / "three").lock():
+        pass
+    assert (tmp_path / "three").is_dir()  # it was there before
+    with RunDirectory(tmp_path / "four").lock():
+        (tmp_path / "four" / "mine.txt").write_text("kept")
+    assert (tmp_path / "four" / "mine.txt").read_text() == "kept"
