@@ -16,6 +16,7 @@ from clsfit.config import resolve, switches
 from clsfit.model import Model, load
 from clsfit.registry import Plugins
 from clsfit.results import EvaluatedPicture, Evaluation, Prediction
+from clsfit.resume import check_plugins
 from clsfit.training import Control, TrainedRun, train_config
 
 __all__ = [
@@ -66,6 +67,8 @@ def train(
     files = [Path(file) for file in config]
     off = switches(files=files, options=tree)
     plugins = Plugins.discover(disable=off.disable, bundled_only=off.bundled_only)
+    if resume and output is not None:
+        check_plugins(plugins, Path(output))
     resolved = resolve(plugins, recipe=recipe, files=files, options=tree)
     control = Control(
         output=Path(output) if output is not None else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clsfit.config import Config, flatten, free_keys, resolve
@@ -23,12 +24,14 @@ class Record:
         split: the rows of split.csv.
         environment: what environment.json says.
         changed: whether accepted changes make this another run than the recorded one.
+        moved: whether the command names another DATA than the recorded one, which may still be the same.
     """
 
     directory: RunDirectory
     split: list[Mapping[str, str]]
     environment: Mapping[str, Any]
     changed: bool = False
+    moved: bool = False
 
     @classmethod
     def read(cls, directory: RunDirectory) -> Record | None:
@@ -73,8 +76,9 @@ def agree(config: Config, plugins: Plugins, record: Record, accept: bool) -> Con
         CheckpointError: an option or a plugin's version differs, unless ``accept``.
     """
     file = record.directory.path / "config.yaml"
-    _check_installed(plugins, record)
+    _check_installed(plugins, record.environment)
     moved = {"data": config.tree()["data"]} if "data" in config.explicit else {}
+    record.moved = bool(moved) and moved["data"] != record.directory.read_data()
     recorded = resolve(plugins, files=(file,), environ={}, options=moved)
     before, after, tree = flatten(recorded.tree()), flatten(config.tree()), config.tree()
     asked = [key for key in after if _given(key, config.explicit) and after[key] != "auto"]
@@ -89,14 +93,24 @@ def agree(config: Config, plugins: Plugins, record: Record, accept: bool) -> Con
     return recorded
 
 
-def _check_installed(plugins: Plugins, record: Record) -> None:
-    """Refuses to go on without a plugin that the run was started with.
+def check_plugins(plugins: Plugins, path: Path) -> None:
+    """Refuses to go on with the run at ``path``, if one is there, without a plugin that it was started with.
+
+    The same command names that plugin's components. Asked before they are looked up, this says what is
+    missing, where the look-up knows unknown names only.
 
     Raises:
         PluginError: it is not installed, switched off, or failed to load.
+        CheckpointError: the run's record is damaged.
     """
+    directory = RunDirectory(path)
+    if directory.holds_run() and directory.holds_checkpoint():
+        _check_installed(plugins, directory.read_environment())
+
+
+def _check_installed(plugins: Plugins, environment: Mapping[str, Any]) -> None:
     found = {plugin.name: plugin for plugin in plugins.plugins}
-    for needed in record.environment["plugins"]:
+    for needed in environment["plugins"]:
         plugin, requirement = found.get(needed["name"]), f"{needed['distribution']}=={needed['version']}"
         if plugin is None or plugin.status != "ok":
             state = "not installed" if plugin is None else f"{plugin.status}: {plugin.error}".rstrip(": ")

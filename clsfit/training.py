@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,23 +62,33 @@ def train_config(config: Config, plugins: Plugins, control: Control) -> TrainedR
     Raises:
         ClsfitError: see its subclasses; nothing that was saved before is lost.
     """
+    if isinstance(config.data, str):  # so that the record says where the data is from any directory
+        config = replace(config, data=os.path.abspath(config.data))
     directory = RunDirectory(control.output or _default_name(config, control.resume))
     _keep_out_of_data(config, directory.path)
     record = _record(directory, control)
     if record is not None:
         config = agree(config, plugins, record, control.accept_changes)
-        if directory.complete() and not record.changed:
-            _say(control, f"{directory.path}: complete, nothing to do")
+        if not record.moved and _nothing_to_do(directory, record, control):
             return _result(directory)
     intake = _take_in(config, control, record)
     if record is not None:
         record.check_data(intake, control.accept_changes)
+        if record.moved and _nothing_to_do(directory, record, control):
+            return _result(directory)
     if control.dry_run:
         return _dry_run(config, intake, control, directory)
     with directory.lock():
         if control.overwrite and directory.holds_run():
             directory.clear()
         return _train(config, intake, control, directory, record)
+
+
+def _nothing_to_do(directory: RunDirectory, record: Record, control: Control) -> bool:
+    if not directory.complete() or record.changed:
+        return False
+    _say(control, f"{directory.path}: complete, nothing to do")
+    return True
 
 
 def _keep_out_of_data(config: Config, output: Path) -> None:

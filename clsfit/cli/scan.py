@@ -26,8 +26,8 @@ from clsfit.registry import REPEATABLE, Offer, Plugins
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_SHORT = {"-c": "--config"}
-_WANTED = frozenset({"--config", "--recipe", "--set", "--disable-plugin", *(f"--{slot}" for slot in SLOTS)})
+_SHORT = {"-c": "--config", "-o": "--output"}
+_WANTED = frozenset({"--config", "--output", "--recipe", "--set", "--disable-plugin", *(f"--{slot}" for slot in SLOTS)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +63,21 @@ class Scan:
         self.dotted: dict[str, list[str]] = defaultdict(list)
         self.settings: dict[str, str] = {}
         self.no_plugins = False
+        self.resume = False
         rest = iter(arguments[: arguments.index("--")] if "--" in arguments else arguments)
         for argument in rest:
             self._take(argument, rest)
 
     def _take(self, argument: str, rest: Iterator[str]) -> None:
         name, equals, value = argument.partition("=")
-        if argument.startswith("-c") and argument != "-c" and not argument.startswith("--"):
-            name, equals, value = "-c", "=", argument[2:]
+        if argument[:2] in _SHORT and len(argument) > 2:
+            name, equals, value = argument[:2], "=", argument[2:]
         name = _SHORT.get(name, name.replace("_", "-"))
         slot, dot, below = argument.partition("=")[0].removeprefix("--").removeprefix("no-").partition(".")
         if name == "--no-plugins":
             self.no_plugins = True
+        elif name == "--resume":
+            self.resume = True
         elif name in _WANTED:
             text = value if equals else next(rest, None)
             if text is not None:
@@ -98,6 +101,17 @@ class Scan:
         found = self.attempt(lambda: switches(files=files, sets=self.values["--set"], options=own)) or Switches()
         plugins = self.attempt(lambda: Plugins.discover(disable=found.disable, bundled_only=found.bundled_only))
         return plugins if plugins is not None else Plugins.discover(bundled_only=found.bundled_only)
+
+    def check_resumed(self, plugins: Plugins) -> None:
+        """Refuses to go on with a run whose plugins are missing; to be asked before names are looked up.
+
+        Raises:
+            ClsfitError: a plugin that the run records is missing, or the record is damaged; not if tolerant.
+        """
+        if self.resume and self.values["--output"]:
+            from clsfit.resume import check_plugins
+
+            self.attempt(check_plugins, plugins, Path(self.values["--output"][-1]))
 
     def select(self, plugins: Plugins) -> list[Chosen]:
         """The components that the run will have, in the order of the slots.

@@ -76,6 +76,7 @@ def add(app: typer.Typer, help_text: str, arguments: Sequence[str], completing: 
     plugins = scan.discover()
     if not completing:
         common.say_failed(plugins)
+    scan.check_resumed(plugins)
     selected = scan.select(plugins)
     known = _options(plugins, scan, selected)
     if not scan.tolerant:

@@ -82,3 +82,16 @@ def test_predict_agrees_with_evaluate(trained: clsfit.TrainedRun, pictures: Path
         assert other["error"] == ""
         for column in ("predicted", "probability", "p(bars)", "p(dots)", "p(rings)"):
             assert one[column] == other[column], column
+
+
+def test_a_run_finds_its_data_from_any_directory(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(pictures.parent)
+    options: dict[str, Any] = {"model": {"name": "mlp", "hidden": [4]}, "epochs": 1, "batch_size": 16, "verbosity": 0}
+    run = clsfit.train(pictures.name, output=tmp_path / "run", **options)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert clsfit.load(run.directory).evaluate().scores["accuracy"] == run.metrics[-1]["val/accuracy"]
+    again = clsfit.train(output=run.directory, resume=True, verbosity=0)
+    assert again.summary == run.summary

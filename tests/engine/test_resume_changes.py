@@ -150,6 +150,20 @@ def test_accepted_data_is_recorded(pictures: Path, tmp_path: Path) -> None:
     assert clsfit.load(run.directory).evaluate().rows
 
 
+def test_a_finished_run_does_not_pass_for_one_on_other_data(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train(pictures, tmp_path / "run")
+    moved, other = (shutil.copytree(pictures, tmp_path / name) for name in ("moved", "other"))
+    before = (run.directory / "last.safetensors").read_bytes()
+    train(moved, run.directory, resume=True, verbosity=1)
+    assert "complete, nothing to do" in capsys.readouterr().err
+    (other / "bars" / "000.png").unlink()
+    with pytest.raises(CheckpointError, match="data set is not the one"):
+        train(other, run.directory, resume=True)
+    assert (run.directory / "last.safetensors").read_bytes() == before
+
+
 def test_data_with_validation_pictures(drawn: Any, tmp_path: Path) -> None:
     """config.yaml holds every setting; its val_fraction is nobody's wish."""
     for split in ("train", "val"):

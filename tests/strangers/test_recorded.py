@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -88,9 +89,16 @@ def test_after_uninstalling(uninstalled: Any, trained: SimpleNamespace, pictures
 
 def test_resuming_after_uninstalling_is_refused(uninstalled: Any, trained: SimpleNamespace, tmp_path: Path) -> None:
     copy = shutil.copytree(trained.directory, tmp_path / "run")
-    message = uninstalled.clsfit("train", trained.command[1], "-o", copy, "--resume", code=8).stderr
-    assert "stranger" in message
-    assert len(message.splitlines()) <= 3
+    by_the_record = ("train", trained.command[1], "-o", copy, "--resume")
+    same_command = (*trained.command, "-o", copy, "--resume")
+    for done in uninstalled.several(by_the_record, same_command, (*trained.command, f"-o{copy}", "--resume")):
+        assert done.code == 8
+        assert "the run was started with plugin 'stranger', which is not installed" in done.stderr
+        assert "pip install clsfit-stranger==1.4.2" in done.stderr
+        assert len(done.stderr.splitlines()) <= 3
+    in_python = f"import clsfit; clsfit.train(model='pocket', output={str(copy)!r}, resume=True)"
+    done = subprocess.run([uninstalled.python, "-c", in_python], capture_output=True, text=True, timeout=240)
+    assert "clsfit.errors.PluginError" in done.stderr
 
 
 def test_another_version(environment: Callable[..., Any], trained: SimpleNamespace, tmp_path: Path) -> None:
