@@ -66,7 +66,7 @@ def train(
     tree = dict(options) | ({"data": str(data)} if data is not None else {})
     files = [Path(file) for file in config]
     off = switches(files=files, options=tree)
-    plugins = Plugins.discover(disable=off.disable, bundled_only=off.bundled_only)
+    plugins = Plugins.discover(disable=off.disable, may_be_absent=off.standing, bundled_only=off.bundled_only)
     if resume and output is not None:
         check_plugins(plugins, Path(output))
     resolved = resolve(plugins, recipe=recipe, files=files, options=tree)

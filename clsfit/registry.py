@@ -34,6 +34,7 @@ class Plugins:
         cls,
         *,
         disable: Collection[str] = (),
+        may_be_absent: Collection[str] = (),
         bundled_only: bool = False,
         only: Collection[str] | None = None,
         points: Iterable[EntryPoint] | None = None,
@@ -42,22 +43,24 @@ class Plugins:
 
         Args:
             disable: names of entry points or distributions that are not to be imported.
+            may_be_absent: those of them that come from a standing setting, such as the environment of
+                many machines, some of which do not have the plugin.
             bundled_only: whether plugins of other distributions than clsfit are not to be imported.
             only: names of the entry points to look at; None: all.
             points: entry points instead of the installed ones.
 
         Raises:
-            ConfigError: a name in ``disable`` is no plugin's.
+            ConfigError: another name in ``disable`` is no plugin's.
         """
         if points is None:
             points = importlib.metadata.entry_points(group=PROJECT)
         found = sorted(((describe(point), point) for point in points), key=lambda f: (f[0].name, f[0].distribution))
-        for name in disable:
+        for name in set(disable) - set(may_be_absent):
             if not any(plugin.answers_to(name) for plugin, _ in found):
                 known = [n for plugin, _ in found for n in (plugin.name, plugin.distribution)]
                 raise ConfigError(
                     f"no plugin to disable is called {printable(name)!r}",
-                    "--disable-plugin, CLSFIT_DISABLE_PLUGINS or disable_plugins",
+                    "option --disable-plugin",
                     nearest(name, known) or "see: clsfit plugins list",
                 )
         kept = []

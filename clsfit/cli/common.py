@@ -53,12 +53,14 @@ def discover(*, no_plugins: bool, disable: Collection[str], warn: bool = True) -
     from clsfit.registry import Plugins
 
     disable = tuple(disable)
+    standing: tuple[str, ...] = ()
     if "CLSFIT_DISABLE_PLUGINS" in os.environ or "CLSFIT_NO_PLUGINS" in os.environ:
         from clsfit.config import switches
 
         found = switches()
+        standing = tuple(name for name in found.disable if name not in disable)
         disable, no_plugins = (*found.disable, *disable), no_plugins or found.bundled_only
-    plugins = Plugins.discover(disable=disable, bundled_only=no_plugins)
+    plugins = Plugins.discover(disable=disable, may_be_absent=standing, bundled_only=no_plugins)
     if warn:
         say_failed(plugins)
     return plugins

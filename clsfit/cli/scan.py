@@ -99,7 +99,11 @@ class Scan:
         own |= {"no_plugins": True} if self.no_plugins else {}
         files = [Path(path) for path in self.values["--config"]]
         found = self.attempt(lambda: switches(files=files, sets=self.values["--set"], options=own)) or Switches()
-        plugins = self.attempt(lambda: Plugins.discover(disable=found.disable, bundled_only=found.bundled_only))
+        plugins = self.attempt(
+            lambda: Plugins.discover(
+                disable=found.disable, may_be_absent=found.standing, bundled_only=found.bundled_only
+            )
+        )
         return plugins if plugins is not None else Plugins.discover(bundled_only=found.bundled_only)
 
     def check_resumed(self, plugins: Plugins) -> None:

@@ -37,10 +37,12 @@ class Switches:
 
     Attributes:
         disable: names of entry points or distributions.
+        standing: those of them that files and the environment name, not this command.
         bundled_only: ``--no-plugins``.
     """
 
     disable: tuple[str, ...] = ()
+    standing: tuple[str, ...] = ()
     bundled_only: bool = False
 
 
@@ -56,22 +58,21 @@ def switches(
     Raises:
         ConfigError: a layer cannot be read.
     """
-    layers = [
-        *file_layers(files),
-        *environment_layers(environ, None),
-        *map(set_layer, sets),
-        option_layer(options or {}),
-    ]
+    standing = [*file_layers(files), *environment_layers(environ, None)]
+    layers = [*standing, *map(set_layer, sets), option_layer(options or {})]
     disabled: list[str] = []
+    found: list[str] = []
     bundled_only = False
-    for layer in layers:
+    for position, layer in enumerate(layers):
         if "disable_plugins" in layer.settings:
             value = layer.settings["disable_plugins"]
-            disabled += read_setting("disable_plugins", value.plain(), value.where)
+            names = read_setting("disable_plugins", value.plain(), value.where)
+            disabled += names
+            found += names if position < len(standing) else []
         if "no_plugins" in layer.settings:
             value = layer.settings["no_plugins"]
             bundled_only = read_setting("no_plugins", value.plain(), value.where)
-    return Switches(tuple(dict.fromkeys(disabled)), bundled_only)
+    return Switches(tuple(dict.fromkeys(disabled)), tuple(dict.fromkeys(found)), bundled_only)
 
 
 def resolve(
