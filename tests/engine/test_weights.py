@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+import clsfit
 from clsfit import keyed
 from clsfit.engine.infer import evaluate
 from clsfit.engine.precision import Precision
@@ -94,3 +95,43 @@ def test_metrics_may_add_in_place(batches: int) -> None:
     sums = evaluate(torch.nn.Identity(), loss, given, Precision("fp32", cpu), Sums({"right": AddsInPlace()}))
     expected = (logits.argmax(1) == torch.tensor([0, 1] * batches)).sum().item()
     assert sums.scores()["right"] == expected
+
+
+INSTALLED = """
+from clsfit import Component, hookimpl
+
+@hookimpl
+def clsfit_datasets():
+    yield Component("weighted", "installed_weights:Weighted", "of a test")
+
+import numpy as np
+from clsfit.data.table import SampleTable
+
+class Weighted:
+    def table(self):
+        targets = np.arange(40) // 2 % 2
+        splits = ["val" if i % 2 else "train" for i in range(40)]
+        return SampleTable(tuple(map(str, range(40))), ("a", "b"), targets, splits, weights=np.arange(40) / 10)
+
+    def read(self, row):
+        return np.full((4, 4), 5 * row, dtype=np.uint8)
+"""
+
+
+def test_evaluation_weighs_as_validation_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = tmp_path / "site" / "installed_weights-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: installed-weights\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[clsfit]\nweights = installed_weights\n")
+    (info.parent / "installed_weights.py").write_text(INSTALLED)
+    monkeypatch.syspath_prepend(info.parent)
+    options: dict[str, Any] = {"model": {"name": "mlp", "hidden": [8]}, "epochs": 2, "batch_size": 8, "verbosity": 0}
+    run = clsfit.train("weighted", output=tmp_path / "run", **options)
+    evaluation = clsfit.load(run.directory / "last.safetensors").evaluate()
+    assert evaluation.scores["loss"] == run.metrics[-1]["val/loss"]
+    losses = [
+        -np.log(dict(zip(evaluation.class_names, r.probabilities, strict=True))[r.label]) for r in evaluation.rows
+    ]
+    weights = [int(r.path) / 10 for r in evaluation.rows]
+    assert evaluation.scores["loss"] == pytest.approx(np.dot(losses, weights) / 20, abs=1e-6)
+    assert evaluation.scores["loss"] != pytest.approx(np.mean(losses), abs=1e-3)
