@@ -12,6 +12,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import clsfit_standard
 import pytest
 import yaml
+from clsfit_standard.offers import optimizers, schedulers
 
 from clsfit import Component
 from clsfit.contracts import FILLED
@@ -92,14 +93,12 @@ def test_default_recipe_names_bundled_components() -> None:
 
 
 def test_options_refuse_what_bounds_cannot_say() -> None:
-    from clsfit_standard import params
-
-    for options in (params.ConstantOptions, params.CosineOptions, params.PlateauOptions):
+    for options in (schedulers.ConstantOptions, schedulers.CosineOptions, schedulers.PlateauOptions):
         with pytest.raises(ValueError, match="warmup_epochs and warmup_steps"):
             options(warmup_epochs=1.0, warmup_steps=1)
         options(warmup_epochs=1.0)
     with pytest.raises(ValueError, match="nesterov"):
-        params.SGDOptions(nesterov=True, momentum=0.0)
+        optimizers.SGDOptions(nesterov=True, momentum=0.0)
 
 
 def loaded_after(code: str) -> set[str]:
@@ -111,7 +110,7 @@ def loaded_after(code: str) -> set[str]:
 def test_hook_module_imports_no_torch() -> None:
     hooks = "; ".join(f"list(clsfit_standard.{OFFERS[kind]}())" for kind in EXPECTED)
     loaded = loaded_after(f"import clsfit_standard; {hooks}")
-    assert "clsfit_standard.params" in loaded
+    assert "clsfit_standard.offers.losses" in loaded
     assert not {"torch", "torchvision", "sklearn", "numpy"} & loaded
 
 

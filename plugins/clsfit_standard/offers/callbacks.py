@@ -1,0 +1,68 @@
+"""The callbacks on offer, with their options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from annotated_types import Ge, Gt
+
+from clsfit import Component
+
+
+@dataclass(frozen=True)
+class CheckpointOptions:
+    monitor: Annotated[str | None, "key of metrics.jsonl that makes a model the best; none: first val/<metric>"] = None
+    every_steps: Annotated[int | None, "save after so many optimizer steps; none: not by steps", Ge(1)] = None
+    every_epochs: Annotated[int | None, "save after so many epochs; none: not by epochs", Ge(1)] = None
+    every_seconds: Annotated[
+        float | None, "save at the first step so many seconds after the last save; none: not by time", Gt(0)
+    ] = 60.0
+
+    free_on_resume: ClassVar[frozenset[str]] = frozenset({"every_steps", "every_epochs", "every_seconds"})
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyStopOptions:
+    monitor: Annotated[str | None, "key of metrics.jsonl to watch, such as val/loss; none: the run's monitor"] = None
+    patience: Annotated[int, "stop after exactly so many epochs in a row without improvement", Ge(1)] = 10
+    min_delta: Annotated[float, "least change that counts as improvement, in the monitor's unit", Ge(0)] = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class AccumulateOptions:
+    steps: Annotated[int, "batches per optimizer step", Ge(1)]
+
+
+@dataclass(frozen=True, slots=True)
+class ClipGradientsOptions:
+    max_norm: Annotated[float, "largest Euclidean norm of all gradients together", Gt(0)] = 1.0
+
+
+COMPONENTS = (
+    Component(
+        "checkpoint",
+        "clsfit_standard.callbacks.checkpoint:Checkpoint",
+        "saves the run at intervals, the best and the last model each epoch",
+        CheckpointOptions,
+    ),
+    Component(
+        "early_stop",
+        "clsfit_standard.callbacks.early_stop:EarlyStop",
+        "ends the run when the monitored value stops improving",
+        EarlyStopOptions,
+    ),
+    Component(
+        "accumulate",
+        "clsfit_standard.callbacks.accumulate:Accumulate",
+        "adds up the gradients of several batches before each step",
+        AccumulateOptions,
+    ),
+    Component(
+        "clip_gradients",
+        "clsfit_standard.callbacks.clip_gradients:ClipGradients",
+        "limits the norm of the gradients",
+        ClipGradientsOptions,
+        "https://arxiv.org/abs/1211.5063",
+    ),
+)

@@ -1,0 +1,10 @@
+"""The options of a component that has none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class NoOptions:
+    """A component without options."""

@@ -1,0 +1,15 @@
+"""The samplers on offer, with their options."""
+
+from __future__ import annotations
+
+from clsfit import Component
+from clsfit_standard.offers.none import NoOptions
+
+COMPONENTS = (
+    Component(
+        "shuffle",
+        "clsfit_standard.samplers:Shuffle",
+        "every picture once per epoch, in random order",
+        NoOptions,
+    ),
+)
