@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from clsfit.config import Config
 from clsfit.contracts import Metric
+from clsfit.data.balance import class_weights
 from clsfit.data.intake import Intake
 from clsfit.data.threads import workers_of
 from clsfit.engine import device as devices
@@ -17,8 +20,8 @@ from clsfit.engine.moments import CallbackHooks
 from clsfit.engine.precision import Precision
 from clsfit.engine.report import Reporter
 from clsfit.engine.run import Monitor, Part, Run, order_of
-from clsfit.errors import ConfigError
-from clsfit.factory import build_module, check_loss, check_model, check_when, make, tried
+from clsfit.errors import ConfigError, printable
+from clsfit.factory import added_option, build_module, check_loss, check_model, check_when, make, tried
 from clsfit.pipeline.augment import Augmentation
 from clsfit.pipeline.batches import Window, batch_bounds, windows
 from clsfit.pipeline.finish import Finish
@@ -46,16 +49,18 @@ def build_run(
     settings, table = config.settings, intake.table
     finish = finish_of(config, intake)
     filled = _filled(config, intake, finish)
-    model, loss = _modules(config, filled, device, weighted=table.weights is not None)
+    by_class = class_weights(added_option(config.one("loss"), "class_weights"), table.classes, filled["class_counts"])
+    weighted = "--loss.class_weights" if by_class is not None else "the data set" if table.weights is not None else ""
+    model, loss = _modules(config, filled, device, weighted)
     sampler = make(config.one("sampler"), filled)
     callbacks = {choice.name: make(choice, filled) for choice in config.all("callback")}
     augments = [(choice.name, make(choice, filled)) for choice in config.all("augment")]
     check_targets(config, loss, augments)
-    train = _part(intake, finish, "train", config, device, Augmentation(augments))
-    val = _part(intake, finish, "val", config, device, None)
+    part = partial(_part, config, intake, finish, device, by_class)
+    train, val = part("train", Augmentation(augments)), part("val", None)
     order = tried(config.one("sampler").offer, partial(order_of, sampler, 0, train.targets), "in epoch 0")
     steps = windows(batch_bounds(len(order), settings.batch_size), _accumulate(callbacks))
-    _note_batchwise(loss, steps, reporter)
+    notes = [*_weights_notes(by_class, table.classes, train.targets, order), *_batchwise_notes(loss, steps)]
     filled |= {"steps_per_epoch": len(steps), "total_steps": settings.epochs * len(steps)}
     optimizer, scheduler = _stepping(config, filled, model, loss)
     metrics = {choice.name: partial(make, choice, filled) for choice in config.all("metric")}
@@ -78,8 +83,9 @@ def build_run(
         monitor=_default_monitor(metrics, len(val.rows) > 0),
         reporter=reporter,
         directory=directory,
-        header=model_header(config, intake, finish, filled),
+        header=model_header(config, intake, finish, filled, by_class),
         packages=packages_of(config),
+        notes=notes,
     )
 
 
@@ -95,13 +101,29 @@ def _filled(config: Config, intake: Intake, finish: Finish) -> dict[str, Any]:
     }
 
 
-def _note_batchwise(loss: torch.nn.Module, steps: list[Window], reporter: Reporter) -> None:
+def _batchwise_notes(loss: torch.nn.Module, steps: list[Window]) -> Iterator[str]:
     if getattr(loss, "batchwise", False) and any(len(window.bounds) > 1 for window in steps):
-        reporter.say("note: this loss is no sum over samples; accumulated micro-batches differ from one big batch")
+        yield "note: this loss is no sum over samples; accumulated micro-batches differ from one big batch"
+
+
+def _weights_notes(
+    weights: npt.NDArray[np.float64] | None,
+    classes: Sequence[str],
+    targets: npt.NDArray[np.int64],
+    order: npt.NDArray[np.int64],
+) -> Iterator[str]:
+    """The class weights, and a warning of a sampler that already changes the classes' shares."""
+    if weights is None:
+        return
+    shown = [f"{printable(name)} {weight:.4g}" for name, weight in zip(classes, weights, strict=True)]
+    more = f" and {len(shown) - 12} more" if len(shown) > 12 else ""
+    yield f"class weights: {', '.join(shown[:12])}{more}"
+    if not np.array_equal(np.sort(targets[order]), np.sort(targets)):
+        yield "warning: two corrections for imbalance at once: class weights, and a sampler that changes the shares"
 
 
 def _modules(
-    config: Config, filled: Mapping[str, Any], device: torch.device, weighted: bool
+    config: Config, filled: Mapping[str, Any], device: torch.device, weighted: str
 ) -> tuple[torch.nn.Module, torch.nn.Module]:
     model = build_module(config.one("model"), filled, device)
     loss = build_module(config.one("loss"), filled, device)
@@ -151,11 +173,12 @@ def finish_of(config: Config, intake: Intake) -> Finish:
 
 
 def _part(
+    config: Config,
     intake: Intake,
     finish: Finish,
-    name: str,
-    config: Config,
     device: torch.device,
+    by_class: npt.NDArray[np.float64] | None,
+    name: str,
     augmentation: Augmentation | None,
 ) -> Part:
     table, settings = intake.table, config.settings
@@ -168,6 +191,7 @@ def _part(
         seed=settings.seed,
         workers=workers_of(settings.workers),
         weights=table.weights,
+        class_weights=by_class,
         memory_format=devices.memory_format(device),
     )
     rows = table.rows(name)

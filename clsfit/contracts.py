@@ -25,6 +25,7 @@ Shapes: B samples in a batch, K classes, C channels, H and W pixels.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -53,10 +54,48 @@ FILLED = frozenset(
 
 
 class Model(Protocol):
-    """A ``torch.nn.Module`` that maps pictures to logits."""
+    """A ``torch.nn.Module`` that maps pictures to logits.
+
+    Its factory builds it untrained; what it starts from is the core's option ``--model.weights``. A
+    factory for which there are pretrained weights says so by an attribute ``pretrained``, an object as
+    :class:`Pretrained` describes.
+    """
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Logits [B, K] float from ``images`` [B, C, H, W] float, normalised by mean and std."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """The pictures that weights were trained on.
+
+    Attributes:
+        input_size: (height, width) in pixels.
+        mean: per channel (one value, or three), subtracted from pixels in [0, 1].
+        std: per channel (one value, or three), above 0; what they are divided by afterwards.
+    """
+
+    input_size: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class Pretrained(Protocol):
+    """What ``--model.weights default`` means for a model; the attribute ``pretrained`` of its factory.
+
+    The core fits the tensors to the run's model: the first convolution to its channels; a head of
+    another number of classes is left as it was drawn.
+    """
+
+    def preprocessing(self) -> Preprocessing:
+        """How the weights want their pictures; asked before the data are read. No network here."""
+
+    def tensors(self) -> Mapping[str, torch.Tensor]:
+        """The weights, named as in the ``state_dict`` of the model that the factory builds.
+
+        Raises:
+            ClsfitError: they cannot be had, such as without a network; with the remedy.
+        """
 
 
 class Loss(Protocol):
@@ -213,6 +252,8 @@ class Augment(Protocol):
     Attributes:
         soft_targets: whether ``apply`` returns targets float [N, K] (default False); a loss that
             takes none is then refused.
+        always: whether it draws nothing and belongs to the preparation, such as a centre crop (default
+            False): validation, evaluation and prediction then apply it too, and the model file records it.
 
     ``draw`` is called once per batch, on the host; it takes all its randomness from ``key``. Its
     result is handed to exactly one of:

@@ -15,6 +15,7 @@ from clsfit.engine import device as devices
 from clsfit.engine.infer import takes_images
 from clsfit.errors import ClsfitError, ConfigError, PluginError
 from clsfit.keyed import key
+from clsfit.parameters import added_parameters, own_parameters
 from clsfit.registry import Offer
 
 _OWED: dict[str, tuple[str, ...]] = {
@@ -34,12 +35,13 @@ def make(selection: Selection, filled: Mapping[str, Any]) -> Any:
         PluginError: the target cannot be imported, or its factory raised.
     """
     factory = selection.offer.load()
+    options = own_options(selection)
     try:
         listed = FILLED & inspect.signature(factory).parameters.keys()
         missing = sorted(name for name in listed if name not in filled)
         if missing:
             raise TypeError(f"a {selection.offer.kind} gets no {', '.join(missing)}")
-        thing = factory(**selection.params, **{name: filled[name] for name in listed})
+        thing = factory(**options, **{name: filled[name] for name in listed})
     except ClsfitError:
         raise
     except (Exception, SystemExit) as error:
@@ -53,6 +55,18 @@ def make(selection: Selection, filled: Mapping[str, Any]) -> Any:
     if lacking:
         raise _broken(selection.offer, f"its {type(thing).__name__} has no {', '.join(lacking)}")
     return thing
+
+
+def own_options(selection: Selection) -> dict[str, Any]:
+    """The options that the component's factory takes, without those of :mod:`clsfit.added`."""
+    own = [parameter.name for parameter in own_parameters(selection.offer)]
+    added = {parameter.name for parameter in added_parameters(selection.offer.kind, own)}
+    return {name: value for name, value in selection.params.items() if name not in added}
+
+
+def added_option(selection: Selection, name: str) -> Any:
+    """The value of an option of :mod:`clsfit.added`; None too where the component has one of that name itself."""
+    return None if name in own_options(selection) else selection.params.get(name)
 
 
 def build_module(selection: Selection, filled: Mapping[str, Any], device: torch.device) -> torch.nn.Module:
@@ -77,9 +91,13 @@ def check_model(offer: Offer, model: torch.nn.Module, filled: Mapping[str, Any],
 
 
 def check_loss(
-    offer: Offer, loss: torch.nn.Module, filled: Mapping[str, Any], device: torch.device, weighted: bool = False
+    offer: Offer, loss: torch.nn.Module, filled: Mapping[str, Any], device: torch.device, weighted: str = ""
 ) -> None:
-    """Two samples through the loss: one value each, or their mean, which ``weighted`` pictures rule out."""
+    """Two samples through the loss: one value each, or their mean, which weights rule out.
+
+    Args:
+        weighted: where the samples' weights come from; empty: they have none.
+    """
     logits = torch.zeros(2, filled["num_classes"], device=device)
     targets = torch.tensor([0, filled["num_classes"] - 1], device=device)
     extra = {}
@@ -93,9 +111,9 @@ def check_loss(
         raise _broken(offer, f"a loss returns one value per sample [B], or a scalar mean, not {got}")
     if weighted and values.ndim == 0:
         raise ConfigError(
-            f"loss {offer.name!r} returns a mean, to which the pictures' weights cannot be applied",
-            f"option --loss {offer.name}; the data set gives weights",
-            "choose a loss with one value per sample",
+            f"loss {offer.name!r} returns a mean over the batch, to which samples' weights cannot be applied",
+            f"option --loss {offer.name}; weights come from {weighted}",
+            "leave the weights out, or choose a loss with one value per sample",
         )
 
 

@@ -52,5 +52,7 @@ def type_text(hint: Any) -> str:
     if origin in (tuple, list):
         many = origin is list or args[1:] == (...,)
         return f"{type_text(args[0])},..." if many else ",".join(type_text(arg) for arg in args)
+    if origin is dict:
+        return f"{{name: {type_text(args[1])}}}"
     names = {str: "text", bool: "true|false", Path: "path", Any: "value"}
     return names.get(hint) or str(getattr(hint, "__name__", "value"))

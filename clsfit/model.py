@@ -151,7 +151,7 @@ class Model:
         )
         if bad:
             raise checks.refuse(bad, table.paths, remedy="repair or remove what is named")
-        return chosen, table, rows, self._loader(made, table.targets, workers, weights=table.weights)
+        return chosen, table, rows, self._loader(made, table.targets, workers, weights=table.weights, judged=True)
 
     def _prediction(self, path: str, error: str, best: int, p: Sequence[float]) -> Prediction:
         if error:
@@ -159,8 +159,16 @@ class Model:
         return Prediction(path, self.class_names[best], p[best], "", self.class_names, tuple(p))
 
     def _loader(
-        self, made: Any, targets: Any, workers: int | None, *, weights: Any = None, tolerate: bool = False
+        self,
+        made: Any,
+        targets: Any,
+        workers: int | None,
+        *,
+        weights: Any = None,
+        judged: bool = False,
+        tolerate: bool = False,
     ) -> Loader:
+        by_class = self.header.get("class_weights") if judged else None
         return Loader(
             made,
             targets,
@@ -168,6 +176,7 @@ class Model:
             device=self.device,
             workers=workers_of(workers),
             weights=weights,
+            class_weights=None if by_class is None else np.array(by_class),
             memory_format=devices.memory_format(self.device),
             tolerate=tolerate,
         )

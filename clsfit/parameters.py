@@ -17,6 +17,7 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
+from clsfit.added import ADDED
 from clsfit.errors import ConfigError, PluginError, printable
 from clsfit.hints import bounds_texts, is_collection, members, split, type_text
 from clsfit.registry import nearest, one_line
@@ -83,10 +84,27 @@ class Parameter:
 
 
 def parameters_of(offer: Offer) -> tuple[Parameter, ...]:
-    """The options of a component, in the order in which it lists them.
+    """The options of a component: its own, in the order in which it lists them, then the core's.
 
     Raises:
         PluginError: its ``params`` cannot be read, or (without ``params``) its target not be imported.
+    """
+    own = own_parameters(offer)
+    return own + added_parameters(offer.kind, [parameter.name for parameter in own])
+
+
+def added_parameters(kind: str, own: Collection[str]) -> tuple[Parameter, ...]:
+    """What :mod:`clsfit.added` gives to a component of ``kind`` whose own options are called ``own``."""
+    if kind not in ADDED:
+        return ()
+    return tuple(parameter for parameter in fields_of(ADDED[kind]) if parameter.name not in own)
+
+
+def own_parameters(offer: Offer) -> tuple[Parameter, ...]:
+    """The options that a component's factory takes.
+
+    Raises:
+        PluginError: as :func:`parameters_of`.
     """
     if offer.component.params is None:
         from clsfit.signatures import signature_parameters
@@ -204,7 +222,8 @@ def coerce(parameter: Parameter, value: Any, option: str, source: str = "") -> A
                 raise ValueError("this value is not allowed here")
             result = adapter.validate_python(candidate)
         except ValidationError as error:
-            problem = problem or error.errors()[0]["msg"]
+            # of a union's complaints, the one that came furthest into the value
+            problem = problem or max(error.errors(), key=lambda found: len(found["loc"]))["msg"]
         except ValueError as error:
             problem = problem or str(error)
         else:
@@ -242,14 +261,15 @@ def _check_together(offer: Offer, values: dict[str, Any], where: str, sources: M
     """Runs the ``params`` dataclass's own ``__post_init__`` over the values."""
     if offer.component.params is None:
         return values
+    own = {parameter.name for parameter in own_parameters(offer)}
     try:
-        made = offer.component.params(**values)
+        made = offer.component.params(**{name: value for name, value in values.items() if name in own})
     except ValueError as error:
         text = " ".join(str(error).split())
         blamed = next((name for name in values if re.search(rf"\b{re.escape(name)}\b", text)), "")
         option = f"{where}.{blamed}" if blamed else where
         raise ConfigError(f"{option}: {printable(text)}", beside(option, sources.get(blamed, ""))) from error
-    return {name: getattr(made, name) for name in values}
+    return {name: getattr(made, name) if name in own else value for name, value in values.items()}
 
 
 def _readings(hint: Any, value: Any) -> list[Any]:
@@ -274,11 +294,13 @@ def _texts(value: Any) -> Any:
     if isinstance(value, Text):
         return str(value)
     if isinstance(value, dict):
-        return {key: _texts(v) for key, v in value.items()}
+        return {key if isinstance(key, str) else shown(key): _texts(v) for key, v in value.items()}
     return [_texts(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 def _has_nan(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(_has_nan(v) for v in value.values())
     if isinstance(value, list | tuple):
         return any(_has_nan(v) for v in value)
     return isinstance(value, float) and math.isnan(value)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from clsfit import __version__
 from clsfit.config import Config, Selection
 from clsfit.data.intake import Intake
@@ -15,7 +18,13 @@ FORMAT = 1
 """Of the model file's header; a reader of one format refuses every other."""
 
 
-def model_header(config: Config, intake: Intake, finish: Finish, filled: Mapping[str, Any]) -> dict[str, Any]:
+def model_header(
+    config: Config,
+    intake: Intake,
+    finish: Finish,
+    filled: Mapping[str, Any],
+    class_weights: npt.NDArray[np.float64] | None,
+) -> dict[str, Any]:
     """What the model file says beside the weights: all that applying them needs, and where they come from."""
 
     def told(choice: Selection) -> dict[str, Any]:
@@ -27,6 +36,7 @@ def model_header(config: Config, intake: Intake, finish: Finish, filled: Mapping
         "clsfit": __version__,
         "classes": list(intake.table.classes),
         "class_counts": [int(count) for count in filled["class_counts"]],
+        "class_weights": None if class_weights is None else class_weights.tolist(),
         "model": told(config.one("model")),
         "loss": told(config.one("loss")),
         "metrics": [told(choice) for choice in config.all("metric")],

@@ -21,6 +21,7 @@ from clsfit.storage.rundir import RunDirectory
 
 if TYPE_CHECKING:
     from clsfit.engine.report import Reporter
+    from clsfit.engine.run import Run
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def _train(
         if changed:
             run.stop_reason = ""
         reporter.say(f"resumed at step {run.step} (epoch {run.epoch + 1}/{run.epochs})")
-    for line in _introduction(config, intake, run.header["class_counts"], device, run.train.loader.describe()):
+    for line in _introduction(config, intake, run):
         reporter.say(line)
     for line in _details(config, run.parameters):
         reporter.say(line, detail=True)
@@ -174,7 +175,7 @@ def _dry_run(config: Config, intake: Intake, control: Control, directory: RunDir
 
     config, reporter, device = _settle(config, intake, control, None)
     run = build_run(config, intake, device, reporter, None)
-    for line in _introduction(config, intake, run.header["class_counts"], device, run.train.loader.describe()):
+    for line in _introduction(config, intake, run):
         reporter.say(line)
     reporter.say(f"dry run: {run.total_steps} steps were not trained, nothing was written")
     return TrainedRun(directory.path, {}, [])
@@ -280,18 +281,20 @@ def _default_name(config: Config, resume: bool) -> Path:
     return last if resume and last is not None else path
 
 
-def _introduction(config: Config, intake: Intake, counts: list[int], device: Any, loading: str) -> list[str]:
+def _introduction(config: Config, intake: Intake, run: Run) -> list[str]:
     """What is trained on what, in a few lines."""
-    table, settings = intake.table, config.settings
+    table, settings, counts = intake.table, config.settings, run.header["class_counts"]
     parts = ", ".join(f"{len(table.rows(name)):,} {name}" for name in ("train", "val", "test") if len(table.rows(name)))
     shown = [f"{printable(name)} {count:,}" for name, count in zip(table.classes, counts, strict=True)]
     more = f" and {len(shown) - 12} more" if len(shown) > 12 else ""
     height, width = intake.input_size
+    colour = "grey" if intake.prepare.channels == 1 else "colour"
     chosen = ", ".join(f"{slot} {config.one(slot).name}" for slot in ("model", "loss", "optimizer", "scheduler"))
     return [
         f"data: {parts} pictures; training classes: {', '.join(shown[:12])}{more}",
-        f"input: {height}x{width}, {'grey' if intake.prepare.channels == 1 else 'colour'}; {loading}",
-        f"{chosen}; {device}, {settings.precision}, threads {settings.threads}, seed {settings.seed}",
+        f"input: {height}x{width}, {colour}; {run.train.loader.describe()}",
+        f"{chosen}; {run.device}, {settings.precision}, threads {settings.threads}, seed {settings.seed}",
+        *run.notes,
     ]
 
 

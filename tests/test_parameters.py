@@ -64,7 +64,18 @@ def test_a_dataclass_gives_types_defaults_help_and_bounds_without_the_target() -
 def test_defaults_are_filled_in() -> None:
     values = validate(offer(), {}, "--loss")
     assert values["gamma"] == 2.0
-    assert list(values) == ["gamma", "every", "mode", "betas", "sizes", "flag", "tag", "place", "either"]
+    assert list(values) == [
+        "gamma",
+        "every",
+        "mode",
+        "betas",
+        "sizes",
+        "flag",
+        "tag",
+        "place",
+        "either",
+        "class_weights",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -139,7 +150,7 @@ def test_what_the_dataclass_refuses_names_the_field() -> None:
 def test_a_parameter_without_default_must_be_given() -> None:
     with pytest.raises(ConfigError, match=r"--loss\.rate must be given"):
         validate(offer(Required), {}, "--loss")
-    assert validate(offer(Required), {"rate": "0.5"}, "--loss") == {"rate": 0.5}
+    assert validate(offer(Required), {"rate": "0.5"}, "--loss") == {"rate": 0.5, "class_weights": None}
 
 
 def test_hyphens_stand_for_underscores() -> None:
@@ -243,3 +254,17 @@ def test_the_schema_knows_type_and_bounds() -> None:
 
 def test_a_type_of_the_plugins_own_takes_any_value() -> None:
     assert coerce(Parameter("x", Tensor, MISSING, ""), [1, "a"], "--x") == [1, "a"]
+
+
+def test_the_core_adds_options_by_kind_that_a_component_may_keep_to_itself() -> None:
+    @dataclass(frozen=True)
+    class Keeps:
+        class_weights: Annotated[float, "its own"] = 1.0
+
+    assert [p.name for p in parameters_of(offer(Keeps))] == ["class_weights"]
+    assert parameters_of(offer(Keeps))[0].help == "its own"
+    assert [p.name for p in parameters_of(offer(Required))] == ["rate", "class_weights"]
+    weights = {1: 2, "on": "0.5"}
+    assert validate(offer(), {"class_weights": weights}, "--loss")["class_weights"] == {"1": 2.0, "on": 0.5}
+    metric = Offer("metric", Component("f1", "not_there:F1", "help", Required), "x", "clsfit-x", "1")
+    assert [p.name for p in parameters_of(metric)] == ["rate"]

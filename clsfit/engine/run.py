@@ -105,6 +105,7 @@ class Run:
         windows: the micro-batches of each optimizer step of an epoch.
         header: what a model file says beside the weights.
         packages: top-level package of each component, and its distribution with version.
+        notes: what building it found worth saying, a line each.
         epoch: finished epochs; 0 during the first one.
         step: finished optimizer steps.
         epoch_start: the step at which the current epoch began.
@@ -134,6 +135,7 @@ class Run:
     directory: RunDirectory | None
     header: Mapping[str, Any]
     packages: Mapping[str, str]
+    notes: list[str] = field(default_factory=list)
     epoch: int = 0
     step: int = 0
     epoch_start: int = 0

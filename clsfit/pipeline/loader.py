@@ -77,6 +77,7 @@ class Loader:
         seed: the run's.
         workers: threads for the per-sample form; 0: the calling thread.
         weights: [N], a weight per row, or None.
+        class_weights: [K], a weight per class, times the row's; or None. Of soft targets it is their mean.
         memory_format: of the batches' images.
         tolerate: an unreadable picture is black and listed in :attr:`Batch.errors`, not an error.
 
@@ -95,6 +96,7 @@ class Loader:
         seed: int = 0,
         workers: int = 0,
         weights: npt.NDArray[np.floating[Any]] | None = None,
+        class_weights: npt.NDArray[np.floating[Any]] | None = None,
         memory_format: torch.memory_format = torch.contiguous_format,
         tolerate: bool = False,
     ) -> None:
@@ -103,9 +105,10 @@ class Loader:
         self._extents = finish.extents(canvases.sizes) if self._augments is not None else None
         self._seed, self._workers = seed, workers
         self._targets = send(np.ascontiguousarray(targets, dtype=np.int64), self._device)
-        self._weights = None
-        if weights is not None:
-            self._weights = send(np.ascontiguousarray(weights, dtype=np.float32), self._device)
+        self._weights, self._class_weights = (
+            None if given is None else send(np.ascontiguousarray(given, dtype=np.float32), self._device)
+            for given in (weights, class_weights)
+        )
         self._memory_format, self._tolerate = memory_format, tolerate
         self._why_not = why_not(canvases, finish, self._device)
         self._store = None if self._why_not else Resident(canvases, finish, self._device)
@@ -155,6 +158,10 @@ class Loader:
         if applied and self._augments is not None:
             images, targets = self._augments.apply(images, targets, applied)
         weights = None if self._weights is None else self._weights.index_select(0, index)
+        if self._class_weights is not None:
+            soft = targets.is_floating_point()
+            by_class = targets @ self._class_weights if soft else self._class_weights.index_select(0, targets)
+            weights = by_class if weights is None else weights * by_class
         return Batch(self._finish.normalise(images, self._memory_format), targets, weights, rows, errors)
 
     def _resident(self, store: Resident, rows: Ints, bounds: Sequence[Bounds], epoch: int | None) -> Iterator[Batch]:

@@ -17,7 +17,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import MISSING
 from pathlib import Path
@@ -33,7 +33,7 @@ from clsfit.config.layers import SINGLE, SLOTS
 from clsfit.config.settings import AUTO, option_name
 from clsfit.config.settings import parameters as settings
 from clsfit.config.tree import FREE_SETTINGS
-from clsfit.parameters import Parameter, free_on_resume, parameters_of
+from clsfit.parameters import Parameter, added_parameters, free_on_resume, own_parameters
 from clsfit.registry import REPEATABLE, Offer, Plugins
 
 HERE = Path(__file__).parent
@@ -168,6 +168,8 @@ def _kind(kind: str, offered: list[Offer]) -> str:
     place = {"dataset": "in DATA's place", "recipe": "`--recipe`"}.get(kind, f"`--{kind}`")
     rows = [[f"[`{o.name}`](#{kind}-{o.name})", docstrings.cell(o.component.help), _paper(o)] for o in offered]
     parts = [f"## {kind}: {place}", _table(["name", "what it is", "paper"], rows)]
+    if added := added_parameters(kind, ()):
+        parts += [f"Every {kind} also takes:", _options(f"--{kind}.", added)]
     return "\n\n".join([*parts, *(_component(offer) for offer in offered)])
 
 
@@ -175,14 +177,19 @@ def _component(offer: Offer) -> str:
     head = f"### {offer.kind} {offer.name}"
     if offer.kind == "recipe":
         return f"{head}\n\n```yaml\n{offer.resource().strip()}\n```"
-    known = parameters_of(offer)
+    known = own_parameters(offer)
     if not known:
         return f"{head}\n\nNo options."
     prefix = f"--{offer.kind}." + (f"{offer.name}." if offer.kind in REPEATABLE else "")
-    table = _table(["option", "type", "default", "range", "what it is"], [_row(prefix + p.name, p) for p in known])
+    table = _options(prefix, known)
     free = [p.name for p in known if p.name in free_on_resume(offer)]
     note = f"\n\nMay differ when a run is resumed: {', '.join(f'`{name}`' for name in free)}." if free else ""
     return f"{head}\n\n{table}{note}"
+
+
+def _options(prefix: str, known: Sequence[Parameter]) -> str:
+    rows = [_row(prefix + parameter.name, parameter) for parameter in known]
+    return _table(["option", "type", "default", "range", "what it is"], rows)
 
 
 def _paper(offer: Offer) -> str:

@@ -15,6 +15,9 @@ from clsfit.registry import Plugins
 
 Configure = Callable[..., Config]
 
+ADDED = {"class_weights": None}
+"""What the core adds to every loss."""
+
 
 def names(config: Config, slot: str) -> list[str]:
     return [choice.name for choice in config.all(slot)]
@@ -32,7 +35,7 @@ def test_the_recipe_alone(configure: Configure) -> None:
     config = configure()
     assert config.settings.epochs == 5
     assert config.settings.batch_size == 32
-    assert config.one("loss").params == {"label_smoothing": 0.1}
+    assert config.one("loss").params == {"label_smoothing": 0.1, **ADDED}
     assert isinstance(config.data, Selection)
     assert config.data.name == "rings"
     assert names(config, "metric") == ["accuracy"]
@@ -68,13 +71,13 @@ def test_a_recipe_lies_on_the_default_one(configure: Configure) -> None:
 
 def test_parameters_without_a_name_are_for_what_is_selected_in_the_end(configure: Configure) -> None:
     config = configure("loss: {gamma: 5}", loss="focal")
-    assert config.one("loss").params == {"gamma": 5.0}
-    assert configure(env={"CLSFIT_LOSS__GAMMA": "4"}, loss="focal").one("loss").params == {"gamma": 4.0}
+    assert config.one("loss").params == {"gamma": 5.0, **ADDED}
+    assert configure(env={"CLSFIT_LOSS__GAMMA": "4"}, loss="focal").one("loss").params == {"gamma": 4.0, **ADDED}
 
 
 def test_another_name_drops_the_parameters_of_the_one_before_with_a_note(configure: Configure) -> None:
     config = configure("loss: {name: smooth, label_smoothing: 0.3}", loss="focal")
-    assert config.one("loss").params == {"gamma": 2.0}
+    assert config.one("loss").params == {"gamma": 2.0, **ADDED}
     [note] = config.notes
     assert "loss.label_smoothing" in note
     assert "0.yaml:1" in note
@@ -83,13 +86,13 @@ def test_another_name_drops_the_parameters_of_the_one_before_with_a_note(configu
 
 def test_nameless_parameters_of_a_component_that_was_replaced_are_dropped_with_a_note(configure: Configure) -> None:
     config = configure("loss: {label_smoothing: 0.3}", loss="focal")
-    assert config.one("loss").params == {"gamma": 2.0}
+    assert config.one("loss").params == {"gamma": 2.0, **ADDED}
     assert len(config.notes) == 1
 
 
 def test_the_same_name_again_keeps_parameters(configure: Configure) -> None:
-    assert configure("loss: {name: focal, gamma: 5}", loss="focal").one("loss").params == {"gamma": 5.0}
-    assert configure("loss: {name: focal, gamma: 5}", loss="fake:focal").one("loss").params == {"gamma": 5.0}
+    assert configure("loss: {name: focal, gamma: 5}", loss="focal").one("loss").params == {"gamma": 5.0, **ADDED}
+    assert configure("loss: {name: focal, gamma: 5}", loss="fake:focal").one("loss").params == {"gamma": 5.0, **ADDED}
 
 
 def test_repeatable_slots_add_update_and_empty(configure: Configure) -> None:
@@ -141,7 +144,7 @@ def test_environment_spellings(configure: Configure) -> None:
 
 def test_hyphens_and_underscores_are_one(configure: Configure) -> None:
     assert configure("batch-size: 8").settings.batch_size == 8
-    assert configure(sets=["loss.label-smoothing=0.2"]).one("loss").params == {"label_smoothing": 0.2}
+    assert configure(sets=["loss.label-smoothing=0.2"]).one("loss").params == {"label_smoothing": 0.2, **ADDED}
     assert "twice" in refused(configure, "batch-size: 8\nbatch_size: 9")[0]
 
 
