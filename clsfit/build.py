@@ -28,10 +28,17 @@ from clsfit.pipeline.finish import Finish
 from clsfit.pipeline.loader import Loader
 from clsfit.provenance import model_header, packages_of
 from clsfit.storage.rundir import RunDirectory
+from clsfit.weights import start_from
 
 
 def build_run(
-    config: Config, intake: Intake, device: torch.device, reporter: Reporter, directory: RunDirectory | None
+    config: Config,
+    intake: Intake,
+    device: torch.device,
+    reporter: Reporter,
+    directory: RunDirectory | None,
+    *,
+    starts: bool = True,
 ) -> Run:
     """Builds every object of a run.
 
@@ -41,9 +48,12 @@ def build_run(
         device: where to train.
         reporter: who says what happens.
         directory: where to save; None saves nothing.
+        starts: whether training starts, from the weights that the model's option names; False where a
+            checkpoint's follow.
 
     Raises:
         PluginError: a component cannot be built, or does not keep its contract.
+        CheckpointError: the weights to start from do not fit the model.
         ConfigError: components that do not go together.
     """
     settings, table = config.settings, intake.table
@@ -52,15 +62,17 @@ def build_run(
     by_class = class_weights(added_option(config.one("loss"), "class_weights"), table.classes, filled["class_counts"])
     weighted = "--loss.class_weights" if by_class is not None else "the data set" if table.weights is not None else ""
     model, loss = _modules(config, filled, device, weighted)
+    started = start_from(config.one("model"), model, filled["class_names"]) if starts else []
     sampler = make(config.one("sampler"), filled)
     callbacks = {choice.name: make(choice, filled) for choice in config.all("callback")}
     augments = [(choice.name, make(choice, filled)) for choice in config.all("augment")]
     check_targets(config, loss, augments)
     part = partial(_part, config, intake, finish, device, by_class)
-    train, val = part("train", Augmentation(augments)), part("val", None)
+    augmentation = Augmentation(augments)
+    train, val = part("train", augmentation), part("val", augmentation)
     order = tried(config.one("sampler").offer, partial(order_of, sampler, 0, train.targets), "in epoch 0")
     steps = windows(batch_bounds(len(order), settings.batch_size), _accumulate(callbacks))
-    notes = [*_weights_notes(by_class, table.classes, train.targets, order), *_batchwise_notes(loss, steps)]
+    notes = [*started, *_weights_notes(by_class, table.classes, train.targets, order), *_batchwise_notes(loss, steps)]
     filled |= {"steps_per_epoch": len(steps), "total_steps": settings.epochs * len(steps)}
     optimizer, scheduler = _stepping(config, filled, model, loss)
     metrics = {choice.name: partial(make, choice, filled) for choice in config.all("metric")}
@@ -83,7 +95,7 @@ def build_run(
         monitor=_default_monitor(metrics, len(val.rows) > 0),
         reporter=reporter,
         directory=directory,
-        header=model_header(config, intake, finish, filled, by_class),
+        header=model_header(config, intake, finish, filled, by_class, augmentation.always),
         packages=packages_of(config),
         notes=notes,
     )
@@ -179,7 +191,7 @@ def _part(
     device: torch.device,
     by_class: npt.NDArray[np.float64] | None,
     name: str,
-    augmentation: Augmentation | None,
+    augmentation: Augmentation,
 ) -> Part:
     table, settings = intake.table, config.settings
     loader = Loader(

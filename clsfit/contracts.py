@@ -84,7 +84,11 @@ class Pretrained(Protocol):
     """What ``--model.weights default`` means for a model; the attribute ``pretrained`` of its factory.
 
     The core fits the tensors to the run's model: the first convolution to its channels; a head of
-    another number of classes is left as it was drawn.
+    another number of classes is left as it was drawn. What only the plugin can know (names of older
+    versions, position embeddings of another input size) it does itself, where the object also has a
+    method ``fit(tensors, model)``: given tensors by name and the ``torch.nn.Module`` that the factory
+    built, it returns the tensors by the names and in the shapes of that model. The core calls it before
+    it fits anything itself, also for the tensors of a file of the user's.
     """
 
     def preprocessing(self) -> Preprocessing:
@@ -254,6 +258,7 @@ class Augment(Protocol):
             takes none is then refused.
         always: whether it draws nothing and belongs to the preparation, such as a centre crop (default
             False): validation, evaluation and prediction then apply it too, and the model file records it.
+            ``draw`` may then be called from several threads.
 
     ``draw`` is called once per batch, on the host; it takes all its randomness from ``key``. Its
     result is handed to exactly one of:
@@ -266,6 +271,9 @@ class Augment(Protocol):
     - ``table(parameters) -> uint8 [N, 256] or [N, C, 256]``: a lookup of grey levels, composed too.
 
     Matrices take effect first, then tables, then ``apply``, each in the order of the configuration.
+
+    An object with ``soft_targets`` may also have ``weigh(weights float [B], parameters) -> float [B]``:
+    how the samples' own weights are mixed. Without it a sample keeps its own.
     """
 
     def draw(self, key: Key, sizes: npt.NDArray[np.int64]) -> Mapping[str, npt.NDArray[Any]]:
@@ -275,5 +283,6 @@ class Augment(Protocol):
             key: what the draws depend on, with the [N] positions of the samples.
             sizes: [N, 2] int64, height and width of each whole picture in pixels of the output, that is
                 when it is resized so that the centred window has the input size. A picture with more
-                on a side than the window has that much to move over.
+                on a side than the window has that much to move over. Where an earlier augmentation moved
+                the window: what that left of the picture around it.
         """

@@ -41,6 +41,18 @@ def bounds_texts(constraints: Iterable[Any]) -> Iterable[str]:
                 yield text.format(getattr(constraint, name))
 
 
+def element_bounds(hint: Any) -> str:
+    """The bounds of a collection's elements, ``each >= 0, < 1``; empty where they have none or differ."""
+    inner, _ = split(hint)
+    origin, args = get_origin(inner), get_args(inner)
+    if origin in (Union, types.UnionType):
+        return next((text for arg in args if (text := element_bounds(arg))), "")
+    if origin not in (tuple, list, dict):
+        return ""
+    found = {", ".join(bounds_texts(split(arg)[1])) for arg in args[origin is dict :] if arg is not ...}
+    return f"each {found.pop()}" if len(found) == 1 and "" not in found else ""
+
+
 def type_text(hint: Any) -> str:
     """A type as help shows it: ``float``, ``macro|micro``, ``int or none``, ``float,float``, ``int,...``."""
     hint, _ = split(hint)

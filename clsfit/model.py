@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 
 from clsfit.config import Selection
-from clsfit.contracts import PerClassMetric
 from clsfit.data import canvases, checks, sources, split
+from clsfit.data.intake import open_path
 from clsfit.data.prepare import Prepare
 from clsfit.data.table import SampleTable
 from clsfit.data.threads import workers_of
@@ -27,6 +27,7 @@ from clsfit.engine.state import from_blob
 from clsfit.engine.sums import Sums
 from clsfit.errors import CheckpointError, ConfigError, DataError, PluginError, ResourceError, printable
 from clsfit.factory import build_module, make
+from clsfit.pipeline.augment import Augmentation
 from clsfit.pipeline.batches import batch_bounds
 from clsfit.pipeline.finish import Finish
 from clsfit.pipeline.loader import Batch, Loader
@@ -61,6 +62,8 @@ class Model:
         }
         self.module = build_module(self._selection("model", header["model"]), self._filled, device)
         self.loss = build_module(self._selection("loss", header["loss"]), self._filled, device)
+        augments = [self._selection("augment", entry) for entry in header.get("augments", [])]
+        self._augments = Augmentation([(choice.name, make(choice, self._filled)) for choice in augments])
         self.precision = Precision(_precision(header["precision"], header["device"], device), device)
 
     def evaluate(
@@ -100,14 +103,11 @@ class Model:
         try:
             sums = evaluate(self.module, self.loss, batches, self.precision, Sums(metrics), each=note)
             scores = sums.scores()  # counts what has gathered; per class comes after
-            per_class = {
-                name: dict(zip(self.class_names, metric.compute_per_class(), strict=True))
-                for name, metric in metrics.items()
-                if isinstance(metric, PerClassMetric)
-            }
+            per_class = sums.per_class(self.class_names)
         except (Exception, SystemExit) as error:
             raise_blamed(error, self._packages())
-        return Evaluation(chosen, scores, per_class, judged, self.class_names)
+        higher = {name: bool(metric.higher_is_better) for name, metric in metrics.items()}
+        return Evaluation(chosen, scores, per_class, higher, judged, self.class_names)
 
     def predict(
         self,
@@ -146,6 +146,10 @@ class Model:
         rows = table.rows(chosen) if chosen != "all" else np.arange(len(table.paths))
         if not len(rows):
             raise DataError(f"there are no {chosen} pictures", data or str(self.path), "choose another --split")
+        if (table.targets[rows] < 0).any():
+            raise DataError(
+                f"some {chosen} pictures have no label", data or str(self.path), "label them, or use predict"
+            )
         made, bad = canvases.build(
             source, rows, self.prepare, cache="auto", workers=workers_of(workers), skip_bad=False, progress=None
         )
@@ -174,6 +178,7 @@ class Model:
             targets,
             self.finish,
             device=self.device,
+            augments=self._augments,
             workers=workers_of(workers),
             weights=weights,
             class_weights=None if by_class is None else np.array(by_class),
@@ -206,10 +211,10 @@ class Model:
     def _open(self, data: Any) -> Any:
         name = data if isinstance(data, str) else data["name"]
         if isinstance(data, str) and Path(data).exists():
-            return sources.folder(Path(data), classes=self.class_names)
+            return open_path(data, self.class_names)
         if name not in self._plugins.names("dataset"):
             raise DataError(
-                f"there is no {printable(name)!r}", "argument DATA", "name a folder, or a data set's plugin"
+                f"there is no {printable(name)!r}", "argument DATA", "name a folder, a table, or a data set's plugin"
             )
         params = {} if isinstance(data, str) else {key: value for key, value in data.items() if key != "name"}
         return make(Selection(name, params, self._plugins.find("dataset", name)), {})
@@ -219,7 +224,9 @@ class Model:
         return Selection(entry["name"], dict(entry["params"]), offer)
 
     def _packages(self) -> dict[str, str]:
-        return packages(offer for kind in ("model", "loss", "metric") for offer in self._plugins.offers(kind))
+        return packages(
+            offer for kind in ("model", "loss", "metric", "augment") for offer in self._plugins.offers(kind)
+        )
 
 
 def load(path: str | Path, *, device: str = "auto", threads: int | None = None) -> Model:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from clsfit.added import ADDED
 from clsfit.errors import ConfigError, PluginError, printable
-from clsfit.hints import bounds_texts, is_collection, members, split, type_text
+from clsfit.hints import bounds_texts, element_bounds, is_collection, members, split, type_text
 from clsfit.registry import nearest, one_line
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ class Parameter:
 
     @property
     def bounds(self) -> str:
-        """The constraints as a text such as ``>= 0, < 1``; empty if there are none."""
-        return ", ".join(bounds_texts(self.constraints))
+        """The constraints as a text such as ``>= 0, < 1`` or ``each >= 0``; empty if there are none."""
+        return ", ".join(filter(None, [*bounds_texts(self.constraints), element_bounds(self.type)]))
 
     @property
     def type_text(self) -> str:

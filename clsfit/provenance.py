@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,13 @@ def model_header(
     finish: Finish,
     filled: Mapping[str, Any],
     class_weights: npt.NDArray[np.float64] | None,
+    always: Collection[str],
 ) -> dict[str, Any]:
-    """What the model file says beside the weights: all that applying them needs, and where they come from."""
+    """What the model file says beside the weights: all that applying them needs, and where they come from.
+
+    Args:
+        always: names of the augmentations that are applied outside training too.
+    """
 
     def told(choice: Selection) -> dict[str, Any]:
         offer = choice.offer
@@ -42,6 +47,7 @@ def model_header(
         "metrics": [told(choice) for choice in config.all("metric")],
         "prepare": intake.prepare.to_json(),
         "finish": finish.to_json(),
+        "augments": [told(choice) for choice in config.all("augment") if choice.name in always],
         "batch_size": config.settings.batch_size,
         "precision": config.settings.precision,
         "device": config.settings.device.partition(":")[0],

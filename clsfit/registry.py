@@ -16,6 +16,8 @@ __all__ = ["BUNDLED", "REPEATABLE", "Offer", "Plugin", "Plugins", "nearest", "on
 BUNDLED = "clsfit"
 """The distribution whose names always win."""
 
+_SHOWN = 12
+
 
 class Plugins:
     """All installed plugins; made by :meth:`discover`."""
@@ -153,8 +155,10 @@ class Plugins:
         broken = "; ".join(f"{plugin}: {plugin.error}" for plugin in self.failed)
         qualified = [offer.qualified for offer in self.offers(kind) if offer.name == name]
         remedy = f"write {' or '.join(qualified)}" if qualified else nearest(name, names)
+        more = f", ... ({len(names)} in all: clsfit plugins list --kind {kind})" if len(names) > _SHOWN else ""
+        shown = ", ".join(names[:_SHOWN]) + more
         return ConfigError(
             f"unknown {kind} {printable(name)!r}",
             f"plugins that failed to load: {broken}" if broken else "",
-            remedy or (f"choose from: {', '.join(names)}" if names else "no plugin that is switched on offers any"),
+            remedy or (f"choose from: {shown}" if names else "no plugin that is switched on offers any"),
         )

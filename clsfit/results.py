@@ -51,6 +51,7 @@ class Evaluation:
         split: which pictures were judged: train, val, test or all.
         scores: ``loss`` and each metric; None where undefined.
         per_class: for metrics that have it, the value for each class.
+        higher_is_better: the direction of improvement of each metric.
         rows: the pictures, in the table's order.
         class_names: in the order of the logits.
     """
@@ -58,5 +59,6 @@ class Evaluation:
     split: str
     scores: dict[str, float | None]
     per_class: dict[str, dict[str, float | None]]
+    higher_is_better: dict[str, bool]
     rows: list[EvaluatedPicture] = field(repr=False)
     class_names: tuple[str, ...] = field(repr=False)

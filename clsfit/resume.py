@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clsfit.config import Config, flatten, free_keys, resolve
-from clsfit.errors import CheckpointError, PluginError
+from clsfit.errors import CheckpointError, ConfigError, PluginError
 from clsfit.registry import Plugins
 from clsfit.storage.rundir import RunDirectory
 
@@ -53,7 +53,7 @@ class Record:
         if len(intake.table.paths) != recorded["pictures"]:
             lines.append(f"pictures: {recorded['pictures']} -> {len(intake.table.paths)}")
         if intake.fingerprint != recorded["fingerprint"] and not lines:
-            lines.append("pictures were renamed, relabelled or changed in size")
+            lines.append("pictures were renamed, relabelled or changed in size or weight")
         self.refuse("the data set is not the one that this run was started with", lines, accept)
 
     def refuse(self, what: str, lines: list[str], accept: bool) -> None:
@@ -86,6 +86,12 @@ def agree(config: Config, plugins: Plugins, record: Record, accept: bool) -> Con
     free = free_keys(config) | {"data"}  # the data's fingerprint is compared, not its path
     lines = [f"{key}: {before.get(key, 'not set')} -> {after[key]}" for key in differ if key not in free]
     record.refuse("the command asks for another run than the recorded one", lines, accept)
+    if "model.weights" in differ:
+        raise ConfigError(
+            "--model.weights is what training starts from, and this run has begun",
+            f"recorded: {before.get('model.weights')}; asked for: {after['model.weights']}",
+            "leave the option out, or use another -o for another run",
+        )
     if differ:
         changed = {key.partition(".")[0] for key in differ}
         recorded = resolve(plugins, files=(file,), environ={}, options=moved | {slot: tree[slot] for slot in changed})

@@ -10,14 +10,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clsfit import __version__
+from clsfit import __version__, weights
 from clsfit.config import Config, Selection, Settings
-from clsfit.data.intake import Intake, Wishes, open_folder, take_in
+from clsfit.data.intake import Intake, Wishes, open_path, take_in
 from clsfit.data.threads import workers_of
 from clsfit.errors import CheckpointError, ConfigError, printable
 from clsfit.registry import Plugins
 from clsfit.resume import Record, agree
-from clsfit.storage.rundir import RunDirectory
+from clsfit.storage.rundir import LOG, SPLIT, RunDirectory
 
 if TYPE_CHECKING:
     from clsfit.engine.report import Reporter
@@ -65,6 +65,7 @@ def train_config(config: Config, plugins: Plugins, control: Control) -> TrainedR
     """
     if isinstance(config.data, str):  # so that the record says where the data is from any directory
         config = replace(config, data=os.path.abspath(config.data))
+    config = weights.anchored(config)
     directory = RunDirectory(control.output or _default_name(config, control.resume))
     _keep_out_of_data(config, directory.path)
     record = _record(directory, control)
@@ -72,13 +73,18 @@ def train_config(config: Config, plugins: Plugins, control: Control) -> TrainedR
         config = agree(config, plugins, record, control.accept_changes)
         if not record.moved and _nothing_to_do(directory, record, control):
             return _result(directory)
+    elif control.overwrite:
+        weights.keep(config, directory.path)
+    wanted = weights.preprocessing(config) if record is None else None  # a record says all of it
+    config = weights.adopt(config, wanted)
     intake = _take_in(config, control, record)
+    config = weights.adopt(config, wanted, intake.prepare.channels)
     if record is not None:
         record.check_data(intake, control.accept_changes)
         if record.moved and _nothing_to_do(directory, record, control):
             return _result(directory)
     if control.dry_run:
-        return _dry_run(config, intake, control, directory)
+        return _dry_run(config, intake, control, directory, record)
     with directory.lock():
         if control.overwrite and directory.holds_run():
             directory.clear()
@@ -93,12 +99,21 @@ def _nothing_to_do(directory: RunDirectory, record: Record, control: Control) ->
 
 
 def _keep_out_of_data(config: Config, output: Path) -> None:
-    """Refuses a run directory in the data set, which clsfit never writes into."""
-    if isinstance(config.data, str) and output.resolve().is_relative_to(Path(config.data).resolve()):
+    """Refuses a run directory in the data set, which clsfit never writes into, and a table among a run's files."""
+    if not isinstance(config.data, str):
+        return
+    place, data = output.resolve(), Path(config.data).resolve()
+    if place.is_relative_to(data):
         raise ConfigError(
             "the run directory would lie in the data set, where its files would be taken for data",
             f"{printable(str(output))} is below {printable(config.data)}",
             "give an -o outside of it",
+        )
+    if data.parent == place and data.name in {SPLIT, LOG}:
+        raise ConfigError(
+            "the run would write over the table that names its pictures",
+            f"{printable(config.data)} has the name of a run's file",
+            "give another -o, or rename the table",
         )
 
 
@@ -112,12 +127,12 @@ def _train(
     from clsfit.storage import checkpoints
 
     config, reporter, device = _settle(config, intake, control, directory)
-    run = build_run(config, intake, device, reporter, directory)
     saved = None
     if record is not None and directory.holds_checkpoint():
         saved, skipped = checkpoints.newest_verified(directory.checkpoints)
         for path, reason in skipped:
             reporter.say(f"checkpoint {path} is left aside: {reason}")
+    run = build_run(config, intake, device, reporter, directory, starts=saved is None)
     changed = record is not None and record.changed
     if changed:
         directory.reopen()  # first: from here on the run is not complete, whatever happens
@@ -169,12 +184,14 @@ def _settle(
     return config, Reporter(control.verbosity, log), device
 
 
-def _dry_run(config: Config, intake: Intake, control: Control, directory: RunDirectory) -> TrainedRun:
+def _dry_run(
+    config: Config, intake: Intake, control: Control, directory: RunDirectory, record: Record | None
+) -> TrainedRun:
     """Everything but training: every object is built, nothing is written."""
     from clsfit.build import build_run
 
     config, reporter, device = _settle(config, intake, control, None)
-    run = build_run(config, intake, device, reporter, None)
+    run = build_run(config, intake, device, reporter, None, starts=record is None)
     for line in _introduction(config, intake, run):
         reporter.say(line)
     reporter.say(f"dry run: {run.total_steps} steps were not trained, nothing was written")
@@ -182,12 +199,12 @@ def _dry_run(config: Config, intake: Intake, control: Control, directory: RunDir
 
 
 def open_data(data: str | Selection) -> Any:
-    """The data set that a configuration names: a folder, or a plugin's data set."""
+    """The data set that a configuration names: a folder, a table, or a plugin's data set."""
     if isinstance(data, Selection):
         from clsfit.factory import make
 
         return make(data, {})
-    return open_folder(data)
+    return open_path(data)
 
 
 def _take_in(config: Config, control: Control, record: Record | None) -> Intake:
@@ -207,6 +224,8 @@ def _take_in(config: Config, control: Control, record: Record | None) -> Intake:
             workers=workers_of(settings.workers),
             cache=settings.cache,
             skip_bad=settings.skip_bad,
+            group=settings.group,
+            group_regex=settings.group_regex,
         ),
         recorded=record.split if record is not None else None,
         accept_changes=control.accept_changes,
@@ -221,6 +240,8 @@ def _take_in(config: Config, control: Control, record: Record | None) -> Intake:
         )
     if intake.left_out:
         _say(control, f"left out {len(intake.left_out)} unreadable pictures: {', '.join(intake.left_out[:3])} …")
+    for note in intake.notes:
+        _say(control, note)
     return intake
 
 
@@ -273,7 +294,11 @@ def _record(directory: RunDirectory, control: Control) -> Record | None:
 
 def _default_name(config: Config, resume: bool) -> Path:
     """runs/<data>-<model>, with a number where that is taken; to resume, the last one that is taken."""
-    data = config.data.name if isinstance(config.data, Selection) else Path(config.data or "data").resolve().name
+    if isinstance(config.data, Selection):
+        data = config.data.name
+    else:
+        place = Path(config.data or "data").resolve()
+        data = place.stem if place.is_file() else place.name
     name = re.sub(r"[^\w.-]+", "-", f"{data}-{config.one('model').name}").strip("-.") or "run"
     path, number, last = Path("runs") / name, 2, None
     while path.exists():

@@ -104,7 +104,7 @@ def test_a_wrong_word_is_2_with_the_nearest_match(command: Command, arguments: s
     [
         ("model: mlp\nlosss: focal\n", ["run.yaml:2", "Did you mean 'loss'?"]),
         ("loss: {name: focal, gama: 2}\n", ["run.yaml:1", "Did you mean '--loss.gamma'?"]),
-        ("epochs: 2\n\noptimizer: adamm\n", ["run.yaml:3", "Did you mean 'adamw'?"]),
+        ("epochs: 2\n\noptimizer: adamm\n", ["run.yaml:3", "Did you mean 'adam'?"]),
         ("epochs: many\n", ["run.yaml:1", "expected int >= 1"]),
         ("epochs: 1\nepochs: 2\n", ["run.yaml:2", "epochs"]),
         ("loss: [focal\n", ["run.yaml:"]),
@@ -177,7 +177,7 @@ def test_an_unreadable_picture_is_a_row_and_3(command: Command, trained: Path, d
 def test_a_loss_that_is_not_a_number_is_6_and_keeps_the_last_good_checkpoint(
     command: Command, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
 ) -> None:
-    from clsfit_standard.losses import CrossEntropy
+    from clsfit_standard.losses.cross_entropy import CrossEntropy
 
     forward, batches = CrossEntropy.forward, []
 

@@ -11,6 +11,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from keyword import iskeyword
 from typing import Annotated, Any
 
 import typer
@@ -23,6 +24,7 @@ COMMANDS = {
     "train": "Train a classifier on pictures.",
     "evaluate": "Score a trained model on labelled pictures.",
     "predict": "Apply a trained model to pictures.",
+    "import": "Turn foreign weights into a safetensors file.",
     "plugins": "List plugins, and show a component's options.",
     "config": "The JSON Schema of configuration files.",
 }
@@ -92,7 +94,7 @@ def _build(asked: str, words: list[str], completing: bool) -> typer.Typer:
         if name != asked:
             app.command(name, help=help_text)(_absent)
             continue
-        module = import_module(f"clsfit.cli.{name}")
+        module = import_module(f"clsfit.cli.{name}" + "_" * iskeyword(name))
         if name == "train":
             after = words.index(name) + 1
             words[after:] = module.add(app, help_text, words[after:], completing)

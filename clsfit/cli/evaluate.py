@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -35,7 +36,7 @@ def evaluate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="a run's folder, or a model file", show_default=False)],
     data: Annotated[
         str | None,
-        typer.Argument(metavar="DATA", help="a folder of pictures per class, or a data set's name"),
+        typer.Argument(metavar="DATA", help="a folder of pictures per class, a table (.csv), or a data set's name"),
     ] = None,
     split: Annotated[
         Literal["train", "val", "test"] | None,
@@ -76,6 +77,12 @@ def evaluate(
                     f"--fail-under {printable(name)}",
                     "its metrics: " + ", ".join(key for key in evaluation.scores if key != "loss"),
                 )
+            if not evaluation.higher_is_better[name]:
+                raise ConfigError(
+                    f"{printable(name)} is good when it is low",
+                    f"--fail-under {printable(name)}",
+                    "name a metric that is good when it is high",
+                )
         if predictions is not None:
             columns = ["path", "label", "predicted", "probability"]
             columns += [f"p({name})" for name in evaluation.class_names]
@@ -84,7 +91,11 @@ def evaluate(
         if as_json:
             tables.put(tables.json_text({**evaluation.scores, "per_class": evaluation.per_class}))
         else:
+            from clsfit.engine.sums import undefined_notes
+
             tables.put("\n".join(_report(evaluation)))
+            for note in undefined_notes(evaluation.per_class):
+                print(note, file=sys.stderr)
         _judge(targets, evaluation.scores)
 
     return job

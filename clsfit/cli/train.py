@@ -37,7 +37,9 @@ A component's options show when it is selected: try --loss focal --help.
 All components: clsfit plugins list. Names take - or _; "none" is no value.
 Later wins: recipe, -c, environment (CLSFIT_LOSS__GAMMA=3), --set, options."""
 
-_DATA = frozenset({"input_size", "channels", "resize", "mean", "std", "val_fraction", "skip_bad", "cache"})
+_DATA = frozenset(
+    {"input_size", "channels", "resize", "mean", "std", "val_fraction", "group", "group_regex", "skip_bad", "cache"}
+)
 _SWITCHED = frozenset({"no_plugins", "disable_plugins"})
 _COMPONENTS = {
     "model": "what maps pictures to classes",
@@ -130,13 +132,17 @@ def _data(plugins: Plugins) -> Any:
     def complete(incomplete: str) -> list[str]:
         folder = incomplete.rpartition("/")[0]
         try:
-            found = [e.name + "/" for e in os.scandir(folder or ".") if e.is_dir() and not e.name.startswith(".")]
+            entries = [entry for entry in os.scandir(folder or ".") if not entry.name.startswith(".")]
+            found = [e.name + "/" for e in entries if e.is_dir()]
+            found += [e.name for e in entries if e.name.lower().endswith((".csv", ".tsv")) and e.is_file()]
         except OSError:
             found = []
         paths = [f"{folder}/{name}" if folder else name for name in sorted(found)]
         return [text for text in [*names, *paths] if text.startswith(incomplete)]
 
-    text = "a folder with a folder of pictures per class, or a data set: " + ", ".join(names)
+    text = "a folder with a folder of pictures per class, a table of pictures (.csv), or a data set: " + ", ".join(
+        names
+    )
     return Annotated[
         str | None,
         typer.Argument(metavar="DATA", help=options.escape(text), show_default=False, autocompletion=complete),
@@ -179,7 +185,8 @@ def _slot(plugins: Plugins, selected: Sequence[Chosen], slot: str) -> Option:
     """``--loss``, which selects a component."""
     offers = [(plugins.short_name(offer), options.escape(offer.component.help)) for offer in plugins.offers(slot)]
     none = [("none", "forget those that a recipe or a file selects")] if slot in REPEATABLE else []
-    names = ", ".join(name for name, _ in offers[:_SHOWN]) + (", ..." if len(offers) > _SHOWN else "")
+    more = f", ... {len(offers)} in all" if len(offers) > _SHOWN else ""
+    names = ", ".join(name for name, _ in offers[:_SHOWN]) + more
     chosen = [chosen.name for chosen in selected if chosen.offer.kind == slot]
     return Option(
         (slot,),

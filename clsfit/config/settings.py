@@ -15,7 +15,12 @@ from clsfit.parameters import Parameter, beside, coerce, fields_of, shown
 AUTO = frozenset({"input_size", "channels", "mean", "std", "workers", "threads"})
 """Settings whose None is written ``auto``: found out from the pictures, the weights or the machine."""
 
-_WRITTEN = {"input_size": "N or HxW", "device": "auto|cpu|cuda|cuda:N|mps"}
+_WRITTEN = {
+    "input_size": "N or HxW",
+    "device": "auto|cpu|cuda|cuda:N|mps",
+    "group": "parent or none",
+    "group_regex": "pattern or none",
+}
 """Types whose hints do not say how a value is written."""
 
 ALIASES = {"disable_plugin": "disable_plugins"}
@@ -40,6 +45,14 @@ class Settings:
     mean: Annotated[tuple[float, ...] | None, "subtracted from pixels in [0, 1]: one number, or one per channel"] = None
     std: Annotated[tuple[float, ...] | None, "what pixels are divided by afterwards"] = None
     val_fraction: Annotated[float, "part of the training pictures held out for validation", Ge(0), Lt(1)] = 0.2
+    group: Annotated[
+        Literal["parent", "none"] | None,  # "none" is how None is written, and never a value
+        "pictures of one group stay on one side of the split: parent = the folder they lie in",
+    ] = None
+    group_regex: Annotated[
+        str | None,
+        "names the group: first group of the pattern, else the whole match, in the path relative to DATA",
+    ] = None
     device: Annotated[str, "auto, cpu, cuda, cuda:N or mps"] = "auto"
     precision: Annotated[
         Literal["auto", "fp32", "bf16", "fp16"],
@@ -52,6 +65,14 @@ class Settings:
     skip_bad: Annotated[bool, "leave out pictures that cannot be read, and say how many"] = False
     disable_plugins: Annotated[tuple[str, ...], "plugins that are not imported, by entry point or distribution"] = ()
     no_plugins: Annotated[bool, "import bundled plugins only"] = False
+
+    def __post_init__(self) -> None:
+        if self.group is not None and self.group_regex is not None:
+            raise ConfigError(
+                "--group and --group-regex both say what a group is",
+                f"--group {self.group}, --group-regex {printable(self.group_regex)}",
+                "give one of them; none switches off what a file says",
+            )
 
 
 @cache
@@ -107,6 +128,11 @@ def _size(raw: Any, where: str) -> Any:
 
 def _problem(name: str, value: Any) -> str:
     """What the type alone cannot say about a setting's value; empty if it is fine."""
+    if name == "group_regex" and value is not None:
+        try:
+            re.compile(value)
+        except re.error as error:
+            return f"it is no pattern: {error}"
     if name == "input_size" and min(value) < 1:
         return "a side is at least 1 pixel"
     if name in {"mean", "std"} and len(value) not in {1, 3}:
@@ -123,8 +149,8 @@ def written(settings: Settings) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for name in NAMES:
         value = getattr(settings, name)
-        if name in AUTO and value is None:
-            tree[name] = "auto"
+        if value is None:
+            tree[name] = "auto" if name in AUTO else "none"
         elif name == "input_size":
             tree[name] = value[0] if value[0] == value[1] else f"{value[0]}x{value[1]}"
         else:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clsfit.data import canvases, checks, split
+from clsfit.data import canvases, checks, group_split, groups, sources, split, table_file
 from clsfit.data.canvases import Canvases
 from clsfit.data.prepare import Prepare
 from clsfit.data.table import SampleTable
@@ -32,6 +32,8 @@ class Wishes:
     workers: int
     cache: str
     skip_bad: bool
+    group: str | None = None
+    group_regex: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Intake:
         own_val: whether the data set brings validation pictures of its own.
         left_out: paths of unreadable pictures, left out by ``--skip-bad``.
         fingerprint: hash over paths, labels and sizes in bytes.
+        notes: one line each on the groups and how they were split.
     """
 
     table: SampleTable
@@ -55,6 +58,7 @@ class Intake:
     own_val: bool
     left_out: tuple[str, ...]
     fingerprint: str
+    notes: tuple[str, ...] = ()
 
 
 def take_in(
@@ -78,9 +82,16 @@ def take_in(
 
     Raises:
         DataError: the data set cannot be used, or differs from the recorded one.
+        ConfigError: a wish without effect.
     """
     table = source.table()
     fingerprint = table.fingerprint(getattr(source, "sizes_bytes", None))
+    absent = getattr(source, "absent", {})
+    if absent and not wishes.skip_bad:
+        raise checks.refuse(absent, table.paths, remedy=table_file.ABSENT)
+    table, notes = groups.assign(table, wishes.group, wishes.group_regex, wishes.val_fraction)
+    if table.groups and recorded is None:
+        split.hold_out(table, wishes.val_fraction, wishes.seed)  # groups that cannot be divided are told now
     scan = checks.scan(source, table, wishes.workers)
     bad = dict(scan.bad)
     good = _others(bad, len(table))
@@ -110,7 +121,8 @@ def take_in(
         table = split.apply_recorded(table, recorded, accept=accept_changes)
     table = split.hold_out(table, wishes.val_fraction, wishes.seed)
     _refuse_unlabelled(table)
-    return Intake(table, made, prepare, size, own_val, left_out, fingerprint)
+    notes += group_split.describe(table) if table.groups else ()
+    return Intake(table, made, prepare, size, own_val, left_out, fingerprint, notes)
 
 
 def _refuse_unlabelled(table: SampleTable) -> None:
@@ -130,8 +142,23 @@ def _others(rows: Mapping[int, str], number: int) -> npt.NDArray[np.int64]:
     return np.array([row for row in range(number) if row not in rows], dtype=np.int64)
 
 
-def open_folder(data: str) -> Any:
-    """The data set at a path."""
-    from clsfit.data import sources
+def open_path(data: str, classes: Sequence[str] | None = None) -> Any:
+    """The data set at a path: a folder of pictures per class, or a table of pictures.
 
-    return sources.folder(Path(data))
+    Args:
+        data: the path.
+        classes: names in their order, as a model knows them.
+
+    Raises:
+        DataError: it is neither, or cannot be used.
+    """
+    path = Path(data)
+    if path.is_dir() or not path.exists():
+        return sources.folder(path, classes=classes)
+    if path.suffix.lower() in table_file.SUFFIXES:
+        return table_file.table_file(path, classes=classes)
+    raise DataError(
+        "DATA is neither a folder nor a table of pictures",
+        printable(data),
+        f"name a folder with a folder per class, or a table that ends in {', '.join(table_file.SUFFIXES)}",
+    )

@@ -23,29 +23,35 @@ MAX_BYTES = 1 << 29
 _OPEN = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
-class FolderSource:
-    """A folder per class: a :class:`clsfit.contracts.Dataset`. Made by :func:`folder`.
+class PictureFiles:
+    """Labelled pictures, each in a file: what all such :class:`clsfit.contracts.Dataset` have in common.
+
+    Args:
+        root: the folder to which the table's paths are relative.
+        table: one row per picture.
+        sizes_bytes: [N] int64.
+        times: [N] int64, when each file was changed, in ns.
+        notes: lines for the user.
 
     Attributes:
         root: the folder.
         sizes_bytes: [N] int64, each file's size when it was found.
-        notes: one line each on what lies in the folder and is not used.
+        notes: one line each on what is there and is not used.
     """
 
-    def __init__(self, root: str, layout: Layout) -> None:
-        self.root, self.notes = root, layout.notes
-        self.sizes_bytes: npt.NDArray[np.int64] = np.array([p[1] for p in layout.pictures], dtype=np.int64)
-        self._times = np.array([p[2] for p in layout.pictures], dtype=np.int64)
-        place = {name: i for i, name in enumerate(layout.classes)}
-        self._table = SampleTable(
-            paths=tuple(p[0] for p in layout.pictures),
-            classes=layout.classes,
-            targets=np.array([place[label] for label in layout.labels], dtype=np.int64),
-            splits=layout.splits,
-        )
+    def __init__(
+        self,
+        root: str,
+        table: SampleTable,
+        sizes_bytes: npt.NDArray[np.int64],
+        times: npt.NDArray[np.int64],
+        notes: Sequence[str],
+    ) -> None:
+        self.root, self.sizes_bytes, self.notes = root, sizes_bytes, tuple(notes)
+        self._table, self._times = table, times
 
     def table(self) -> SampleTable:
-        """One row per picture, by path in code point order, whatever the file system's order."""
+        """One row per picture, in the same order whatever the file system's order."""
         return self._table
 
     def read(self, row: int) -> bytes:
@@ -69,6 +75,22 @@ class FolderSource:
         digest.update(self.sizes_bytes[rows].astype("<i8").tobytes())
         digest.update(self._times[rows].astype("<i8").tobytes())
         return digest.hexdigest()
+
+
+class FolderSource(PictureFiles):
+    """A folder per class, its pictures by path in code point order. Made by :func:`folder`."""
+
+    def __init__(self, root: str, layout: Layout) -> None:
+        place = {name: i for i, name in enumerate(layout.classes)}
+        table = SampleTable(
+            paths=tuple(p[0] for p in layout.pictures),
+            classes=layout.classes,
+            targets=np.array([place[label] for label in layout.labels], dtype=np.int64),
+            splits=layout.splits,
+        )
+        sizes = np.array([p[1] for p in layout.pictures], dtype=np.int64)
+        times = np.array([p[2] for p in layout.pictures], dtype=np.int64)
+        super().__init__(root, table, sizes, times, layout.notes)
 
 
 class FilesSource:

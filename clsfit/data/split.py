@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from clsfit.data import group_split
+from clsfit.data.draws import draws
 from clsfit.data.table import SPLITS, SampleTable
 from clsfit.errors import CheckpointError, DataError, printable
 
@@ -22,14 +23,17 @@ def hold_out(table: SampleTable, fraction: float, seed: int) -> SampleTable:
     ``fraction`` as it can be; a class never loses its last picture for training. Which ones is
     decided by a hash of seed and path, so that neither order nor other pictures matter to the draw.
 
+    A table with groups is divided by whole groups instead: :func:`clsfit.data.group_split.choose`.
+
     Args:
         table: with any splits.
         fraction: of the pictures to be divided, 0 <= fraction < 1; 0 takes none.
         seed: any integer.
 
     Raises:
-        DataError: no pictures are left to train on.
+        DataError: no pictures are left to train on; the groups cannot be divided, or were divided before.
     """
+    group_split.check_disjoint(table)
     splits = np.array(table.splits, dtype="<U5")
     free = splits == ""
     if not (splits == "val").any():
@@ -42,7 +46,9 @@ def hold_out(table: SampleTable, fraction: float, seed: int) -> SampleTable:
     if not (splits == "train").any():
         present = ", ".join(name for name in SPLITS if (splits == name).any())
         raise DataError("there are no pictures to train on", f"the data set has only: {present}")
-    return table.with_splits(splits.tolist())
+    divided = table.with_splits(splits.tolist())
+    group_split.check_disjoint(divided)  # rows without a split may be of a group that has one
+    return divided
 
 
 def to_rows(table: SampleTable) -> list[dict[str, str]]:
@@ -85,10 +91,10 @@ def apply_recorded(table: SampleTable, recorded: Sequence[Mapping[str, str]], *,
     Args:
         table: the data set as it is now.
         recorded: rows of split.csv.
-        accept: whether the data may differ; a picture that was not recorded then has no split.
+        accept: whether the data may differ; a picture that was not recorded then has its group's split, or none.
 
     Raises:
-        CheckpointError: pictures came, went or changed their class since, and ``accept`` is False.
+        CheckpointError: pictures came, went or changed their class or group since, and ``accept`` is False.
     """
     before = from_rows(recorded)
     was = dict(zip(before.paths, zip(before.labels(), before.splits, strict=True), strict=True))
@@ -99,6 +105,10 @@ def apply_recorded(table: SampleTable, recorded: Sequence[Mapping[str, str]], *,
             "missing": [path for path in was if path not in now],
             "of another class": [path for path, label in now.items() if path in was and was[path][0] != label],
         }
+        if table.groups and before.groups:
+            group = dict(zip(before.paths, before.groups, strict=True))
+            pairs = zip(table.paths, table.groups, strict=True)
+            changes["of another group"] = [path for path, name in pairs if group.get(path, name) != name]
         told = [f"{len(paths)} {kind} ({_shown(paths)})" for kind, paths in changes.items() if paths]
         if told:
             raise CheckpointError(
@@ -106,7 +116,11 @@ def apply_recorded(table: SampleTable, recorded: Sequence[Mapping[str, str]], *,
                 "pictures: " + "; ".join(told),
                 "bring the data back as it was, or accept the difference with --accept-changes",
             )
-    return table.with_splits([was[path][1] if path in was else "" for path in table.paths])
+    side = dict(zip(before.groups, before.splits, strict=False))  # without groups it is empty
+    groups = table.groups or ("",) * len(table)
+    return table.with_splits(
+        [was[path][1] if path in was else side.get(group, "") for path, group in zip(table.paths, groups, strict=True)]
+    )
 
 
 def _chosen(table: SampleTable, rows: npt.NDArray[np.int64], fraction: float, seed: int) -> npt.NDArray[np.int64]:
@@ -115,8 +129,11 @@ def _chosen(table: SampleTable, rows: npt.NDArray[np.int64], fraction: float, se
         raise ValueError(f"fraction must be in [0, 1), not {fraction}")
     if fraction == 0 or not len(rows):
         return rows[:0]
-    draws = _draws([table.paths[row] for row in rows.tolist()], seed)
-    order = np.lexsort((rows, draws, table.targets[rows]))  # by class, then by draw
+    if table.groups:
+        groups = [table.groups[row] for row in rows.tolist()]
+        return rows[group_split.choose(groups, table.targets[rows], fraction, seed)]
+    drawn = draws((table.paths[row] for row in rows.tolist()), seed)
+    order = np.lexsort((rows, drawn, table.targets[rows]))  # by class, then by draw
     sizes = np.bincount(table.targets[rows] + 1)
     taken = _quotas(sizes, fraction)
     starts = np.concatenate(([0], np.cumsum(sizes)[:-1]))
@@ -136,18 +153,6 @@ def _quotas(sizes: npt.NDArray[np.int64], fraction: float) -> npt.NDArray[np.int
         if taken[place] < room[place] and remainder[place] > 0:
             taken[place] += 1
     return taken
-
-
-def _draws(paths: Sequence[str], seed: int) -> npt.NDArray[np.uint64]:
-    """[N] uint64: a keyed hash of each path."""
-    secret = (seed % (1 << 64)).to_bytes(8, "little")
-    hashes = b"".join(
-        hashlib.blake2b(
-            path.encode("utf-8", "surrogateescape"), digest_size=8, key=secret, person=b"clsfit-split"
-        ).digest()
-        for path in paths
-    )
-    return np.frombuffer(hashes, dtype="<u8").astype(np.uint64)
 
 
 def _shown(paths: Sequence[str]) -> str:

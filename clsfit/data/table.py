@@ -20,8 +20,8 @@ class SampleTable:
     """One row per picture.
 
     Attributes:
-        paths: N identifiers, relative to DATA with ``/``; unique unless no row has a label. Bytes of a
-            file name that are no UTF-8 are surrogate escapes.
+        paths: N identifiers, relative to DATA with ``/``, or as a table of pictures has them; unique unless
+            no row has a label. Bytes of a file name that are no UTF-8 are surrogate escapes.
         classes: K names, each once; a class is its name, its index only a place in this table.
         targets: [N] int64, indices into ``classes``; -1 is unlabelled.
         splits: N texts, each of :data:`SPLITS` or empty.
@@ -86,7 +86,7 @@ class SampleTable:
         )
 
     def fingerprint(self, sizes: Sequence[int] | npt.NDArray[np.int64] | None = None) -> str:
-        """Hash over what the pictures are called and belong to: 64 hex digits.
+        """Hash over what the pictures are called, belong to and weigh: 64 hex digits.
 
         Args:
             sizes: N sizes in bytes, where the source knows them; they are hashed too.
@@ -98,6 +98,8 @@ class SampleTable:
         digest.update(self.targets.astype("<i8").tobytes())
         if sizes is not None:
             digest.update(np.asarray(sizes).astype("<i8").tobytes())
+        if self.weights is not None:
+            digest.update(self.weights.astype("<f8").tobytes())
         return digest.hexdigest()
 
     def _check_lengths(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,13 +36,23 @@ class Walk:
 
     def refusal(self, root: str) -> DataError:
         """The error that names the faults."""
-        named = ", ".join(f"{printable(path)} ({reason})" for path, reason in sorted(self.faults)[:_SHOWN])
-        more = f", and {len(self.faults) - _SHOWN} more" if len(self.faults) > _SHOWN else ""
-        return DataError(
-            f"the folder {printable(root)} holds what is no picture of its own",
-            named + more,
-            "remove what is named, or replace a link by the file it leads to",
-        )
+        return refusal(f"the folder {printable(root)}", sorted(self.faults))
+
+
+def refusal(data: str, faults: Sequence[tuple[str, str]]) -> DataError:
+    """The error that names files which are no pictures of a data set's own.
+
+    Args:
+        data: what the data set is called.
+        faults: (path, reason) of each.
+    """
+    named = ", ".join(f"{printable(path)} ({reason})" for path, reason in faults[:_SHOWN])
+    more = f", and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
+    return DataError(
+        f"{data} holds what is no picture of its own",
+        named + more,
+        "remove what is named, or replace a link by the file it leads to",
+    )
 
 
 def walk(root: str | Path) -> Walk:
@@ -87,7 +98,7 @@ def _visit(entry: os.DirEntry[str], below: str, top: str, seen: set[tuple[int, i
     try:
         linked = entry.is_symlink()
         if entry.is_dir():
-            if linked and not _inside(entry.path, top):
+            if linked and not inside(entry.path, top):
                 result.faults.append((below, "a link that leaves the data set"))
                 return False
             state = os.stat(entry.path)
@@ -108,7 +119,7 @@ def _visit(entry: os.DirEntry[str], below: str, top: str, seen: set[tuple[int, i
         return False
     if not stat.S_ISREG(state.st_mode):
         result.faults.append((below, "not a regular file"))
-    elif linked and not _inside(entry.path, top):
+    elif linked and not inside(entry.path, top):
         result.faults.append((below, "a link that leaves the data set"))
     else:
         result.pictures.append((below, state.st_size, state.st_mtime_ns))
@@ -121,6 +132,7 @@ def _link_reason(entry: os.DirEntry[str], error: OSError) -> str:
     return (error.strerror or str(error)).lower()
 
 
-def _inside(path: str, top: str) -> bool:
+def inside(path: str, top: str) -> bool:
+    """Whether a path, its links followed, lies in ``top``, a folder's real path."""
     real = os.path.realpath(path)
     return real == top or real.startswith(top.rstrip(os.sep) + os.sep)

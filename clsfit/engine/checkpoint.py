@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -141,7 +142,10 @@ def weights(run: Run) -> dict[str, torch.Tensor]:
 def load_weights(model: torch.nn.Module, loss: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:
     """The inverse of :func:`weights`; memory formats of the modules are kept."""
     for prefix, module in (("model.", model), ("loss.", loss)):
-        module.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
+        named = OrderedDict((n.removeprefix(prefix), t) for n, t in tensors.items() if n.startswith(prefix))
+        # some modules ask for the version of their state, which a file does not keep
+        named._metadata = getattr(module.state_dict(), "_metadata", None)  # type: ignore[attr-defined]
+        module.load_state_dict(named)
 
 
 def save_model(run: Run, name: str) -> None:

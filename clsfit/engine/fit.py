@@ -15,9 +15,11 @@ from clsfit.engine.closure import Closure
 from clsfit.engine.device import reseed
 from clsfit.engine.divergence import Watch
 from clsfit.engine.infer import evaluate, loss_sum, takes_images
+from clsfit.engine.modes import training_mode
 from clsfit.engine.report import epoch_line
 from clsfit.engine.run import Best, Run
 from clsfit.engine.signals import interruptible, leave_if_interrupted
+from clsfit.engine.sums import undefined_notes
 from clsfit.keyed import step_seed
 from clsfit.pipeline.batches import Window
 from clsfit.pipeline.loader import Batch
@@ -55,7 +57,7 @@ def train_epoch(run: Run) -> None:
     with_images, scheduler_steps, parameters = takes_images(loss), "step" in moments_of(run.scheduler), run.parameters
     watch = Watch(run)
     again = Closure(run, watch)
-    model.train()
+    training_mode(model)
     loss.train()
     started = time.perf_counter() - run.train_seconds
     batches = run.epoch_batches()
@@ -136,6 +138,9 @@ def validate(run: Run) -> None:
         batches = run.reporter.bar(run.val_batches(), len(run.val_bounds), "validation", "batch")
         sums = evaluate(run.model, run.loss, watched(run, batches), run.precision, run.new_sums())
         scores |= sums.scores("val/")
+        if run.epoch == 0:
+            for note in undefined_notes(sums.per_class(run.header["classes"])):
+                run.say(note)
     run.seconds += run.train_seconds + time.perf_counter() - started
     run.scores = {
         "epoch": run.epoch + 1,

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
-from clsfit.contracts import Metric
+from clsfit.contracts import Metric, PerClassMetric
 from clsfit.engine.state import attributes, restore_attributes
+from clsfit.errors import printable
 
 _CHUNK_BATCHES = 16
 _CHUNK_BYTES = 8 << 20
+_NAMED = 10  # classes in one line
 
 
 class Sums:
@@ -78,6 +80,15 @@ class Sums:
             scores[prefix + name] = None if value is None else float(value)
         return scores
 
+    def per_class(self, class_names: Sequence[str]) -> dict[str, dict[str, float | None]]:
+        """Of each metric that has them, its values by class; waits for the device. None where undefined."""
+        self._count()
+        return {
+            name: dict(zip(class_names, metric.compute_per_class(), strict=True))
+            for name, metric in self.metrics.items()
+            if isinstance(metric, PerClassMetric)
+        }
+
     def state_dict(self) -> dict[str, Any]:
         """What has been counted so far."""
         self._count()
@@ -93,3 +104,19 @@ class Sums:
         self._losses = [] if state["losses"] is None else [state["losses"].to(device)]
         for name, metric in self.metrics.items():
             restore_attributes(metric, state["metrics"][name], device)
+
+
+def undefined_notes(per_class: Mapping[str, Mapping[str, float | None]]) -> list[str]:
+    """A line for each metric whose value leaves classes out, with their names.
+
+    Args:
+        per_class: as :meth:`Sums.per_class` gives it.
+    """
+    lines = []
+    for metric, values in per_class.items():
+        if left_out := [printable(name) for name, value in values.items() if value is None]:
+            more = f" and {len(left_out) - _NAMED} more" if len(left_out) > _NAMED else ""
+            share = f"{len(left_out)} of {len(values)} classes"
+            names = ", ".join(left_out[:_NAMED])
+            lines.append(f"note: {metric} is undefined for {share}, left out of its value: {names}{more}")
+    return lines

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from clsfit.errors import PluginError
+from clsfit.errors import ConfigError, PluginError
 from clsfit.keyed import Key
+from clsfit.pipeline.room import room
 
 Form = Literal["matrix", "table", "apply"]
 Parameters = Mapping[str, npt.NDArray[Any]]
@@ -26,6 +27,7 @@ class _Step:
     augment: Any
     form: Form
     purpose: str
+    always: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,18 @@ class Drawn:
     matrices: npt.NDArray[np.float64] | None
     tables: npt.NDArray[np.uint8] | None
 
+    def part(self, first: int, last: int) -> Drawn:
+        """Samples [first, last)."""
+        matrices = None if self.matrices is None else self.matrices[first:last]
+        return Drawn(matrices, None if self.tables is None else self.tables[first:last])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Drawn]) -> Drawn:
+        """What was drawn for consecutive samples; at least one part."""
+        matrices = [part.matrices for part in parts if part.matrices is not None]
+        tables = [part.tables for part in parts if part.tables is not None]
+        return cls(np.concatenate(matrices) if matrices else None, np.concatenate(tables) if tables else None)
+
 
 class Augmentation:
     """The augmentations of a run, in the order of its configuration.
@@ -47,22 +61,32 @@ class Augmentation:
     Args:
         augments: (name, object) pairs; each object is a :class:`clsfit.contracts.Augment`.
 
-    Attributes:
-        applies: whether any of them has an ``apply``, which sees whole micro-batches.
-
     Raises:
         PluginError: an object has none or several of ``matrix``, ``table``, ``apply``.
+        ConfigError: one is ``always`` applied and has ``soft_targets``.
     """
 
     def __init__(self, augments: Sequence[tuple[str, Any]]) -> None:
-        self._steps = [
-            _Step(name, augment, _form(name, augment), f"augment/{place}/{name}")
-            for place, (name, augment) in enumerate(augments)
-        ]
-        self.applies = any(step.form == "apply" for step in self._steps)
+        self._steps = [_step(place, name, augment) for place, (name, augment) in enumerate(augments)]
 
     def __len__(self) -> int:
         return len(self._steps)
+
+    @property
+    def applies(self) -> bool:
+        """Whether any of them has an ``apply``, which sees whole micro-batches."""
+        return any(step.form == "apply" for step in self._steps)
+
+    @property
+    def always(self) -> tuple[str, ...]:
+        """Names of those that are applied outside training too."""
+        return tuple(step.name for step in self._steps if step.always)
+
+    def without_chance(self) -> Augmentation:
+        """Those that are applied outside training too, in the same order."""
+        kept = Augmentation([])
+        kept._steps = [step for step in self._steps if step.always]
+        return kept
 
     def draw(
         self,
@@ -90,7 +114,8 @@ class Augmentation:
         for step in self._steps:
             if step.form == "apply":
                 continue
-            parameters = step.augment.draw(Key(seed, epoch, positions, step.purpose), extents)
+            sizes = extents if matrices is None else room(extents, matrices, input_size)
+            parameters = step.augment.draw(Key(seed, epoch, positions, step.purpose), sizes)
             if step.form == "matrix":
                 matrix = _checked_matrix(step.name, step.augment.matrix(parameters, input_size), count)
                 # The last augmentation is nearest to the output, and a matrix leads back from there.
@@ -111,17 +136,22 @@ class Augmentation:
         ]
 
     def apply(
-        self, images: torch.Tensor, targets: torch.Tensor, drawn: Sequence[Parameters]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Runs every ``apply``.
+        self,
+        images: torch.Tensor,
+        targets: torch.Tensor,
+        drawn: Sequence[Parameters],
+        weights: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Runs every ``apply``, and every ``weigh`` where the samples have weights.
 
         Args:
             images: uint8 [B, C, H, W], one micro-batch, on any device; may be overwritten.
             targets: int64 [B] or float [B, K] on the same device.
             drawn: :meth:`draw_applied` of the micro-batch.
+            weights: float32 [B] on the same device, the samples' own weights, or None.
 
         Returns:
-            images and targets; targets may have become float [B, K].
+            images, targets and weights; targets may have become float [B, K].
 
         Raises:
             PluginError: a result has a wrong shape or type.
@@ -135,7 +165,11 @@ class Augmentation:
                 raise _broken(step.name, f"apply gave images {given}, not uint8 {list(shape)}")
             if targets.shape[0] != shape[0] or targets.ndim != (2 if targets.is_floating_point() else 1):
                 raise _broken(step.name, f"apply gave targets {targets.dtype} {list(targets.shape)}, not [B] or [B, K]")
-        return images, targets
+            if weights is not None and hasattr(step.augment, "weigh"):
+                weights = step.augment.weigh(weights, parameters)
+                if weights.shape != shape[:1] or not weights.is_floating_point():
+                    raise _broken(step.name, f"weigh gave {weights.dtype} {list(weights.shape)}, not float [B]")
+        return images, targets, weights
 
 
 def look_up(images: torch.Tensor, tables: torch.Tensor) -> torch.Tensor:
@@ -154,6 +188,17 @@ def look_up(images: torch.Tensor, tables: torch.Tensor) -> torch.Tensor:
     dense = index.permute(0, 2, 3, 1) if index.is_contiguous(memory_format=torch.channels_last) else index
     levels = tables.reshape(-1).index_select(0, dense.reshape(-1)).view(dense.shape)
     return levels if dense is index else levels.permute(0, 3, 1, 2)
+
+
+def _step(place: int, name: str, augment: Any) -> _Step:
+    always = bool(getattr(augment, "always", False))
+    if always and getattr(augment, "soft_targets", False):
+        raise ConfigError(
+            f"augment {name!r} belongs to the preparation and makes soft targets, which only training has",
+            f"option --augment {name}",
+            "leave it out",
+        )
+    return _Step(name, augment, _form(name, augment), f"augment/{place}/{name}", always)
 
 
 def _form(name: str, augment: Any) -> Form:

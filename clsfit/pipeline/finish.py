@@ -101,10 +101,10 @@ class Finish:
             sizes: [N, 2] int64, height and width of the canvases, at least 1.
 
         Returns:
-            [N, 2] int64, height and width in output pixels, rounded, at least 1.
+            [N, 2] int64, height and width in whole output pixels that the canvas covers, at least 1.
         """
         scale = self.windows(sizes)[:, 2:] / np.array(self.input_size, dtype=np.float64)
-        return np.maximum(1, np.floor(sizes / scale + 0.5 + 1e-6)).astype(np.int64)
+        return np.maximum(1, np.floor(sizes / scale + 1e-6)).astype(np.int64)
 
     def values(self, batch_size: int) -> int:
         """How many numbers a batch of ``batch_size`` pictures has."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,10 +58,16 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """A micro-batch to be cut; everything random is already drawn."""
+    """A micro-batch to be cut; everything random is already drawn.
+
+    Without chance nothing is: what is always applied follows from the canvases' sizes, which a stream
+    that was never checked does not know before they are decoded.
+    """
 
     rows: Ints
-    drawn: Drawn
+    positions: Ints
+    epoch: int | None
+    drawn: Drawn | None
     applied: list[Parameters]
 
 
@@ -73,7 +79,7 @@ class Loader:
         targets: int64 [N], a class per row.
         finish: how a canvas becomes the model's input.
         device: where batches go.
-        augments: for passes that give an epoch; None: none.
+        augments: for passes that give an epoch; others apply what of them is ``always``. None: none.
         seed: the run's.
         workers: threads for the per-sample form; 0: the calling thread.
         weights: [N], a weight per row, or None.
@@ -101,8 +107,8 @@ class Loader:
         tolerate: bool = False,
     ) -> None:
         self._canvases, self._finish, self._device = canvases, finish, torch.device(device)
-        self._augments = augments if augments is not None and len(augments) else None
-        self._extents = finish.extents(canvases.sizes) if self._augments is not None else None
+        self._augments = augments or Augmentation([])
+        self._without_chance = self._augments.without_chance()
         self._seed, self._workers = seed, workers
         self._targets = send(np.ascontiguousarray(targets, dtype=np.int64), self._device)
         self._weights, self._class_weights = (
@@ -140,24 +146,36 @@ class Loader:
             return self._resident(self._store, rows, bounds, epoch)
         return self._per_sample(rows, bounds, epoch)
 
-    def _draw(self, rows: Ints, positions: Ints, epoch: int | None) -> Drawn:
-        if self._augments is None or self._extents is None or epoch is None:
-            return Drawn(None, None)
-        return self._augments.draw(self._seed, epoch, positions, self._extents[rows], self._finish.input_size)
+    def _chosen(self, epoch: int | None) -> Augmentation:
+        return self._without_chance if epoch is None else self._augments
 
-    def _draw_applied(self, rows: Ints, positions: Ints, epoch: int | None) -> list[Parameters]:
-        if self._augments is None or self._extents is None or epoch is None:
+    def _draw(self, positions: Ints, sizes: Ints, epoch: int | None) -> Drawn:
+        """Matrices and tables of samples whose canvases have ``sizes`` [N, 2]."""
+        if not self._chosen(epoch):
+            return Drawn(None, None)
+        extents = self._finish.extents(sizes)
+        return self._chosen(epoch).draw(self._seed, epoch or 0, positions, extents, self._finish.input_size)
+
+    def _draw_applied(self, positions: Ints, sizes: Ints, epoch: int | None) -> list[Parameters]:
+        """For what changes a micro-batch as a whole, whose canvases have ``sizes`` [B, 2]."""
+        if not self._chosen(epoch).applies:
             return []
-        return self._augments.draw_applied(self._seed, epoch, positions, self._extents[rows])
+        return self._chosen(epoch).draw_applied(self._seed, epoch or 0, positions, self._finish.extents(sizes))
 
     def _complete(
-        self, images: torch.Tensor, rows: Ints, index: torch.Tensor, applied: list[Parameters], errors: dict[int, str]
+        self,
+        images: torch.Tensor,
+        rows: Ints,
+        index: torch.Tensor,
+        epoch: int | None,
+        applied: list[Parameters],
+        errors: dict[int, str],
     ) -> Batch:
         """A batch from uint8 ``images`` on the device, whose rows are there as ``index``."""
         targets = self._targets.index_select(0, index)
-        if applied and self._augments is not None:
-            images, targets = self._augments.apply(images, targets, applied)
         weights = None if self._weights is None else self._weights.index_select(0, index)
+        if applied:
+            images, targets, weights = self._chosen(epoch).apply(images, targets, applied, weights)
         if self._class_weights is not None:
             soft = targets.is_floating_point()
             by_class = targets @ self._class_weights if soft else self._class_weights.index_select(0, targets)
@@ -166,7 +184,6 @@ class Loader:
 
     def _resident(self, store: Resident, rows: Ints, bounds: Sequence[Bounds], epoch: int | None) -> Iterator[Batch]:
         high, wide = self._finish.input_size
-        mixes = epoch is not None and self._augments is not None and self._augments.applies
         for chunk in _chunks(bounds, _CHUNK_BYTES // (4 * self._finish.channels * high * wide)):
             places = [np.arange(start, stop) for start, stop in chunk]
             positions = np.concatenate(places)
@@ -174,15 +191,17 @@ class Loader:
             lengths = [stop - start for start, stop in chunk]
             parts = np.split(part, np.cumsum(lengths[:-1]))
             index = send(part, self._device)
-            images = store.gather(part, index, self._draw(part, positions, epoch))
-            if mixes:  # what mixes the samples of a micro-batch must see it as it is
+            sizes = self._canvases.sizes[part]
+            images = store.gather(part, index, self._draw(positions, sizes, epoch))
+            if self._chosen(epoch).applies:  # what mixes the samples of a micro-batch must see it as it is
                 pieces = zip(
                     images.split_with_sizes(lengths), parts, index.split_with_sizes(lengths), places, strict=True
                 )
                 for pixels, own, own_index, place in pieces:
-                    yield self._complete(pixels, own, own_index, self._draw_applied(own, place, epoch), {})
+                    applied = self._draw_applied(place, self._canvases.sizes[own], epoch)
+                    yield self._complete(pixels, own, own_index, epoch, applied, {})
                 continue
-            whole = self._complete(images, part, index, [], {})
+            whole = self._complete(images, part, index, epoch, [], {})
             weights: Sequence[torch.Tensor | None] = [None] * len(chunk)
             if whole.weights is not None:
                 weights = whole.weights.split_with_sizes(lengths)
@@ -205,15 +224,20 @@ class Loader:
             yield self._hand_over(job, move(pixels, self._device), errors)
 
     def _job(self, rows: Ints, positions: Ints, epoch: int | None) -> _Job:
-        return _Job(rows, self._draw(rows, positions, epoch), self._draw_applied(rows, positions, epoch))
+        if epoch is None:
+            return _Job(rows, positions, None, None, [])
+        sizes = self._canvases.sizes[rows]
+        drawn, applied = self._draw(positions, sizes, epoch), self._draw_applied(positions, sizes, epoch)
+        return _Job(rows, positions, epoch, drawn, applied)
 
     def _cut(self, job: _Job, stop: threading.Event) -> tuple[_Job, torch.Tensor, dict[int, str]]:
         """uint8 [B, h, w, C] on the host, matrices done, and what could not be read."""
         size, count = self._finish.input_size, len(job.rows)
         shape = (count, *size, self._finish.channels)
         pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
-        flips = np.zeros((count, 2), dtype=np.bool_)
+        flips, sizes = np.zeros((count, 2), dtype=np.bool_), np.ones((count, 2), dtype=np.int64)
         errors: dict[int, str] = {}
+        groups: list[Drawn] = []
         for first in range(0, count, _GROUP):
             last = min(first + _GROUP, count)
             canvases = []
@@ -221,12 +245,16 @@ class Loader:
                 if stop.is_set():
                     return job, pixels, errors  # nobody will look at it
                 canvases.append(self._canvas(int(job.rows[k]), k, errors))
-            sizes = np.array([canvas.shape[:2] for canvas in canvases], dtype=np.int64)
-            matrices = None if job.drawn.matrices is None else job.drawn.matrices[first:last]
-            plan = warp.plan(size, sizes, self._finish.windows(sizes), matrices)
+            own: Ints = np.array([canvas.shape[:2] for canvas in canvases], dtype=np.int64)
+            sizes[first:last] = own
+            drawn = None if job.drawn is None else job.drawn.part(first, last)
+            groups.append(drawn or self._draw(job.positions[first:last], own, None))
+            plan = warp.plan(size, own, self._finish.windows(own), groups[-1].matrices)
             for k, canvas in enumerate(canvases):
                 warp.cut(canvas, plan, k, pixels[first + k])
             flips[first:last] = plan.flips
+        if job.drawn is None:
+            job = replace(job, drawn=Drawn.joined(groups), applied=self._draw_applied(job.positions, sizes, None))
         return job, warp.flip_(pixels, flips), errors
 
     def _canvas(self, row: int, k: int, errors: dict[int, str]) -> npt.NDArray[np.uint8]:
@@ -244,9 +272,9 @@ class Loader:
 
     def _hand_over(self, job: _Job, pixels: torch.Tensor, errors: dict[int, str]) -> Batch:
         images = pixels.permute(0, 3, 1, 2)
-        if job.drawn.tables is not None:
+        if job.drawn is not None and job.drawn.tables is not None:
             images = look_up(images, send(job.drawn.tables, self._device))
-        return self._complete(images, job.rows, send(job.rows, self._device), job.applied, errors)
+        return self._complete(images, job.rows, send(job.rows, self._device), job.epoch, job.applied, errors)
 
 
 def _chunks(bounds: Sequence[Bounds], limit: int) -> Iterator[Sequence[Bounds]]:

@@ -28,6 +28,7 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 _SLACK = 1e-6  # pixels; keeps rounding at .5 independent of the last bits of a product
+_EDGE = 1.0 + 1e-6  # the picture's edge in a grid's coordinates, with some bits of float32 to spare
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,10 +205,14 @@ def sample(images: torch.Tensor, theta: torch.Tensor, size: tuple[int, int]) -> 
     y = (torch.arange(high, dtype=torch.float32, device=images.device) + (0.5 - high / 2))[:, None]
     parts = theta[:, :, :, None, None]
     u, v, z = (parts[:, i, 0] * x + parts[:, i, 1] * y + parts[:, i, 2] for i in range(3))
-    grid = torch.stack([u / z, v / z], dim=3)
+    u, v = u / z, v / z
     pixels = images.to(torch.float32, memory_format=torch.contiguous_format)
-    sampled = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return sampled.round_().to(torch.uint8)
+    # Black begins at the picture's edge, as it does for a box; "zeros" would fade half a canvas pixel inside it.
+    sampled = F.grid_sample(
+        pixels, torch.stack([u, v], dim=3), mode="bilinear", padding_mode="border", align_corners=False
+    )
+    inside = (u.abs() <= _EDGE) & (v.abs() <= _EDGE)
+    return sampled.round_().to(torch.uint8).mul_(inside[:, None])
 
 
 def flip_(images: torch.Tensor, flips: Bools) -> torch.Tensor:

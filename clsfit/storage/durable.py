@@ -15,6 +15,7 @@ failpoint lies *before* the step it is named after. The names, in the order in w
 ``latest:*``                                                   the hint beside the checkpoints
 ``model:*``                                                    ``best.safetensors``, ``last.safetensors``
 ``predictions:*``                                              the output of ``predict``, ``evaluate``
+``import:*``                                                   the output of ``import``
 where ``*`` is ``open write fsync rename sync-dir``            the steps of :func:`write_file`
 ``checkpoint:open``                                            making the temporary directory
 ``checkpoint:write checkpoint:fsync``                          once for each file

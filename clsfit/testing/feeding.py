@@ -81,6 +81,12 @@ def check_augment(factory: Factory, *, input_size: tuple[int, int] = (12, 16), *
     again = augment.draw(Key(7, 2, positions, "check"), sizes)
     same = all(np.array_equal(drawn[name], again[name]) for name in drawn)
     require(same, "the same key draws something else: take all randomness from key")
+    if getattr(augment, "always", False):
+        other = augment.draw(Key(8, 0, positions, "check"), sizes)
+        require(
+            all(np.array_equal(drawn[name], other[name]) for name in drawn),
+            "what is always applied leaves nothing to chance: another key draws something else",
+        )
     if forms == ["matrix"]:
         matrix = np.asarray(augment.matrix(drawn, input_size))
         good = matrix.shape == (40, 3, 3) and matrix.dtype == np.float64 and bool(np.isfinite(matrix).all())

@@ -33,10 +33,10 @@ def complete(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[st
     ("line", "offered"),
     [
         ("clsfit tr", ["train"]),
-        ("clsfit train --loss ", ["cross_entropy", "focal"]),
+        ("clsfit train --loss ", ["cross_entropy", "focal", "label_smoothing", "mse", "soft_f1"]),
         ("clsfit train --loss fo", ["focal"]),
-        ("clsfit train --loss focal --loss.", ["--loss.gamma"]),
-        ("clsfit train --loss.", []),
+        ("clsfit train --loss focal --loss.", ["--loss.gamma", "--loss.class_weights"]),
+        ("clsfit train --loss.", ["--loss.class_weights"]),
         ("clsfit train --metric f1 --metric.f1.average m", ["macro", "micro"]),
         ("clsfit train --metric acc", ["accuracy"]),
         ("clsfit train --metric no", ["none"]),
@@ -64,7 +64,7 @@ def test_data_completes_to_folders_too(complete: Any, tmp_path: Path) -> None:
 
 def test_the_files_on_the_line_are_read(complete: Any, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("loss: focal\n")
-    assert complete("clsfit train -c a.yaml --loss.") == ["--loss.gamma"]
+    assert complete("clsfit train -c a.yaml --loss.") == ["--loss.gamma", "--loss.class_weights"]
 
 
 def test_fish_shows_help(complete: Any) -> None:
@@ -74,6 +74,6 @@ def test_fish_shows_help(complete: Any) -> None:
 
 def test_zsh_shows_help_on_one_line(complete: Any) -> None:
     offered = complete("clsfit train --loss focal --loss.", "zsh")
-    assert len(offered) == 1
+    assert len(offered) == 2
     assert '"--loss.gamma":"' in offered[0]
     assert "[dim]" not in offered[0]

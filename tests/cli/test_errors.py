@@ -37,7 +37,7 @@ Run = Callable[..., Any]
         ("train --disable-plugin standart", "'standard'"),
         ("train -c nowhere.yaml", "nowhere.yaml"),
         ("train a b", "b"),
-        ("train --optimizer sgd --optimizer.betas 1 2", "add --optimizer adamw"),
+        ("train --optimizer sgd --optimizer.betas 1 2", "add --optimizer adam"),
         ("trian", "'train'"),
         ("plugins lst", "'list'"),
         ("plugins list --kind los", "'loss'"),

@@ -22,7 +22,8 @@ Run = Callable[..., Any]
 @pytest.fixture(scope="module")
 def trained(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained") / "run"
-    assert main(["train", str(pictures), "--model", "mlp", "--epochs", "2", "-q", "-o", str(folder)]) == 0
+    metrics = ["--metric", "auroc", "--metric", "balanced_accuracy", "--metric.mae.order", "rings,bars,dots"]
+    assert main(["train", str(pictures), "--model", "mlp", "--epochs", "2", *metrics, "-q", "-o", str(folder)]) == 0
     return folder
 
 
@@ -55,6 +56,21 @@ def test_evaluate_for_people(trained: Path, run: Run) -> None:
     text = run("evaluate", trained).out
     assert text.startswith("loss ")
     assert "rings" in text
+
+
+def test_undefined_classes_are_named(trained: Path, run: Run, drawn: Any) -> None:
+    data = drawn(Path("two"), {"bars": 4, "dots": 3}, size=8)
+    done = run("evaluate", trained, data)
+    header, *rows = done.out.split("\n\n")[1].splitlines()
+    names = header.split()
+    by_class = {row.split()[0]: dict(zip(names, row.split(), strict=True)) for row in rows}
+    for name in ("auroc", "balanced_accuracy", "mae"):
+        assert f"note: {name} is undefined for 1 of 3 classes, left out of its value: rings\n" in done.err
+        assert [label for label, row in by_class.items() if row[name] == "undefined"] == ["rings"]
+    scores = json.loads(run("evaluate", trained, data, "--json").out)
+    assert scores["per_class"]["auroc"] | {"bars": 0, "dots": 0} == {"bars": 0, "dots": 0, "rings": None}
+    assert scores["balanced_accuracy"] is not None
+    assert run("evaluate", trained).err == "", "nothing is undefined where every class occurs"
 
 
 def test_evaluate_writes_predictions_that_give_the_scores(trained: Path, run: Run) -> None:
@@ -157,3 +173,8 @@ def test_a_damaged_model_file(trained: Path, run: Run) -> None:
     done = run("predict", "model.safetensors", "x.png", code=4)
     assert done.out == ""
     assert len(done.err.splitlines()) <= 3
+
+
+def test_a_metric_that_is_good_when_low_is_no_target(trained: Path, run: Run, pictures: Path) -> None:
+    run("train", pictures, "--epochs", 1, "--metric.mae.order", "bars,dots,rings", "-o", "ordered")
+    assert "mae is good when it is low" in run("evaluate", "ordered", "--fail-under", "mae=1", code=2).err

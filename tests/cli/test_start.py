@@ -80,7 +80,7 @@ def test_completion_needs_no_torch(tmp_path: Path) -> None:
         text=True,
         timeout=60,
     )
-    assert done.stdout.split() == ["--loss.gamma"]
+    assert done.stdout.split() == ["--loss.gamma", "--loss.class_weights"]
     assert not set(done.stderr.split()) & HEAVY
 
 

@@ -49,7 +49,7 @@ def entry(tree: dict[str, Any], slot: str, name: str) -> dict[str, Any]:
     ],
 )
 def test_ways_to_say_one_thing(arguments: str, config: Any) -> None:
-    assert config(*arguments.split())["loss"] == {"name": "focal", "gamma": 3.0}
+    assert config(*arguments.split())["loss"] == {"name": "focal", "gamma": 3.0, "class_weights": None}
 
 
 @pytest.mark.parametrize("name", ["--optimizer.weight_decay", "--optimizer.weight-decay"])
@@ -105,7 +105,7 @@ def test_none_empties_a_repeatable_slot(config: Any) -> None:
 def test_a_provider_in_front_of_a_name(config: Any) -> None:
     tree = config("--metric.clsfit:precision.average", "micro", "--loss", "standard:focal", "--loss.gamma", 1)
     assert entry(tree, "metric", "precision")["average"] == "micro"
-    assert tree["loss"] == {"name": "focal", "gamma": 1.0}
+    assert tree["loss"] == {"name": "focal", "gamma": 1.0, "class_weights": None}
 
 
 def test_precedence(config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

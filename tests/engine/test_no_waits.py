@@ -48,8 +48,11 @@ def waits(train: Any, pictures: Path, output: Path, batch_size: int, optimizer: 
             model={"name": "small_cnn", "width": 4, "dropout": 0.1},
             loss="focal",
             optimizer=optimizer,
-            metric=["precision", "recall"],
-            augment=["hflip", "crop"],
+            metric=[
+                *("precision", "recall", "balanced_accuracy", "top_k", "mrr", "auroc"),
+                {"name": "rmse", "order": ["rings", "dots", "bars"]},
+            ],
+            augment=["hflip", "crop", "rotate", "random_resized_crop", "center_crop", "mixup", "cutmix"],
             callback=["clip_gradients", {"name": "accumulate", "steps": 1}],
             batch_size=batch_size,
         )

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clsfit.engine.sums import Sums
+from clsfit.engine.sums import Sums, undefined_notes
 
 
 class Right:
@@ -71,3 +71,20 @@ def test_soft_targets_count_by_their_largest() -> None:
 
 def test_nothing_seen_is_undefined() -> None:
     assert Sums({"right": Right()}).scores() == {"loss": None, "right": None}
+
+
+class ByClass(Right):
+    def compute_per_class(self) -> list[float | None]:
+        return [self.compute(), None, None, 0.0]
+
+
+def test_undefined_classes_are_named() -> None:
+    sums = added(Sums({"right": Right(), "by_class": ByClass()}), [0, 300])
+    names = ("a", "b\n", "c", "d")
+    per_class = sums.per_class(names)
+    assert per_class == {"by_class": {"a": sums.scores()["by_class"], "b\n": None, "c": None, "d": 0.0}}
+    said = "note: by_class is undefined for 2 of 4 classes, left out of its value: b\\n, c"
+    assert undefined_notes(per_class) == [said]
+    assert undefined_notes({"f1": dict.fromkeys("ab", 0.0)}) == []
+    (line,) = undefined_notes({"f1": dict.fromkeys("abcdefghijklm")})
+    assert line.endswith("13 of 13 classes, left out of its value: a, b, c, d, e, f, g, h, i, j and 3 more")

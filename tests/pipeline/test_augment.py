@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from clsfit.errors import PluginError
+from clsfit.errors import ConfigError, PluginError
 from clsfit.pipeline.augment import Augmentation, look_up
 
 POSITIONS = np.arange(6)
@@ -102,3 +102,48 @@ def test_a_wrong_apply_is_refused(wrong):
     drawn = made.draw_applied(0, 0, POSITIONS, SIZES)
     with pytest.raises(PluginError, match="smear"):
         made.apply(torch.zeros(6, 3, 8, 8, dtype=torch.uint8), torch.zeros(6, dtype=torch.int64), drawn)
+
+
+class Weighing(Nothing):
+    soft_targets = True
+
+    def __init__(self, weighed):
+        self.weigh = lambda weights, parameters: weighed(weights)
+
+    def apply(self, images, targets, parameters):
+        return images, targets
+
+
+def test_weights_go_through_every_weigh_in_order():
+    made = Augmentation([("double", Weighing(lambda w: 2 * w)), ("more", Weighing(lambda w: w + 1))])
+    images, targets = torch.zeros(6, 3, 8, 8, dtype=torch.uint8), torch.zeros(6, dtype=torch.int64)
+    drawn = made.draw_applied(0, 0, POSITIONS, SIZES)
+    assert made.apply(images, targets, drawn, torch.ones(6))[2].tolist() == [3.0] * 6
+    assert made.apply(images, targets, drawn)[2] is None
+
+
+@pytest.mark.parametrize("wrong", [lambda w: w[:1], lambda w: w.long()])
+def test_a_wrong_weigh_is_refused(wrong):
+    made = Augmentation([("smear", Weighing(wrong))])
+    drawn = made.draw_applied(0, 0, POSITIONS, SIZES)
+    with pytest.raises(PluginError, match="weigh"):
+        made.apply(torch.zeros(6, 3, 8, 8, dtype=torch.uint8), torch.zeros(6, dtype=torch.int64), drawn, torch.ones(6))
+
+
+def test_what_is_always_applied_makes_no_soft_targets():
+    augment = Weighing(lambda w: w)
+    augment.always = True
+    with pytest.raises(ConfigError, match="halve"):
+        Augmentation([("halve", augment)])
+
+
+def test_the_part_without_chance_keeps_the_order():
+    augments = [Fixed(matrix=np.tile(np.diag([s, 1.0, 1]), (6, 1, 1))) for s in (2.0, 3.0, 5.0, 7.0)]
+    augments[1].always = augments[3].always = True
+    made = Augmentation([(f"a{i}", augment) for i, augment in enumerate(augments)])
+    assert made.always == ("a1", "a3")
+    part = made.without_chance()
+    assert len(part) == 2
+    assert part.always == made.always
+    assert part.draw(3, 0, POSITIONS, SIZES, (8, 8)).matrices[0, 0, 0] == 21
+    assert made.draw(3, 0, POSITIONS, SIZES, (8, 8)).matrices[0, 0, 0] == 210

@@ -60,9 +60,9 @@ def test_stretch_is_the_canvas(canvas, size):
     assert finish(size, resize="stretch").windows(np.array([canvas]))[0].tolist() == [0, 0, *canvas]
 
 
-def test_extents_are_the_resized_pictures():
-    sizes = np.array([[375, 500], [500, 375], [224, 224]])
-    assert finish((224, 224)).extents(sizes).tolist() == [[224, 299], [299, 224], [224, 224]]
+def test_extents_are_the_whole_pixels_of_the_resized_pictures():
+    sizes = np.array([[375, 500], [500, 375], [224, 224]])  # 375 x 500 becomes 224 x 298.67
+    assert finish((224, 224)).extents(sizes).tolist() == [[224, 298], [298, 224], [224, 224]]
     assert finish((224, 224), resize="pad").extents(sizes).tolist() == [[168, 224], [224, 168], [224, 224]]
     assert finish((224, 224), resize="stretch").extents(sizes).tolist() == [[224, 224]] * 3
 

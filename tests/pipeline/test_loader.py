@@ -4,6 +4,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from clsfit_standard.augments import colour, geometry, mixing
 from torchvision.transforms import v2
 
 from clsfit import keyed
@@ -47,7 +48,29 @@ def assert_equal(left, right):
         assert a.errors == b.errors
 
 
-def augments_of(fakes, kind):
+def bundled(kind, channels=3):
+    """The bundled plugin's, alone and together."""
+    boxes, turn, middle = geometry.RandomResizedCrop((0.2, 1.0)), geometry.Rotate(20.0), geometry.CenterCrop(0.7)
+    mixers = [mixing.MixUp(7, p=0.7), mixing.CutMix(7, (SIDE, SIDE), p=0.7)]
+    grey = [colour.Grayscale(3, 0.5)] if channels == 3 else []
+    return {
+        "random_resized_crop": [boxes],
+        "rotate": [turn],
+        "rotate, black": [geometry.Rotate(20.0, "black")],
+        "center_crop": [middle],
+        "grayscale": grey,
+        "mixup": mixers[:1],
+        "cutmix": mixers[1:],
+        "together": [geometry.HorizontalFlip(), boxes, turn, middle, *grey, *mixers],
+    }[kind]
+
+
+BUNDLED = ["random_resized_crop", "rotate", "rotate, black", "center_crop", "grayscale", "mixup", "cutmix", "together"]
+
+
+def augments_of(fakes, kind, channels=3):
+    if kind in BUNDLED:
+        return bundled(kind, channels)
     return {
         "none": [],
         "crop": [fakes.Crop(3), fakes.HFlip()],
@@ -63,10 +86,10 @@ KINDS = ["none", "crop", "huge crop", "rotate", "zoom", "all", "mix"]
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, *BUNDLED])
 def test_both_forms_give_the_same_bits(fakes, noise, kind, channels):
     arrays = noise(COUNT, SIDE, channels)
-    augments = augments_of(fakes, kind)
+    augments = augments_of(fakes, kind, channels)
     resident = loader(fakes.Canvases(arrays, uniform=True), *augments, channels=channels)
     single = loader(fakes.Canvases(arrays), *augments, channels=channels)
     assert (resident.tier, single.tier) == ("resident", "memory")
@@ -74,7 +97,7 @@ def test_both_forms_give_the_same_bits(fakes, noise, kind, channels):
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
-@pytest.mark.parametrize("kind", ["none", "all", "mix"])
+@pytest.mark.parametrize("kind", ["none", "all", "mix", "together"])
 def test_workers_change_no_bit(fakes, noise, kind, workers):
     canvases = fakes.Canvases(noise(COUNT, (9, 30)))
     augments = augments_of(fakes, kind)
@@ -82,7 +105,7 @@ def test_workers_change_no_bit(fakes, noise, kind, workers):
 
 
 @pytest.mark.parametrize("uniform", [True, False])
-@pytest.mark.parametrize("kind", ["crop", "all", "mix"])
+@pytest.mark.parametrize("kind", ["crop", "all", "mix", *BUNDLED])
 def test_a_start_at_a_later_bound_gives_the_same_batches(fakes, noise, kind, uniform):
     canvases = fakes.Canvases(noise(COUNT, SIDE), uniform=uniform)
     made = loader(canvases, *augments_of(fakes, kind), workers=2)
@@ -281,7 +304,8 @@ class ManySizes:
 
 
 @pytest.mark.parametrize("sizes", [SIDE, (9, 30)])
-def test_every_tier_of_real_canvases_gives_the_same_bits(fakes, noise, tmp_path, sizes):
+@pytest.mark.parametrize("kind", ["all", "together"])
+def test_every_tier_of_real_canvases_gives_the_same_bits(fakes, noise, tmp_path, sizes, kind):
     source, prepare = ManySizes(noise(COUNT, sizes)), Prepare(3, None)
     made = {}
     for cache in ("memory", "disk", "off"):
@@ -289,8 +313,74 @@ def test_every_tier_of_real_canvases_gives_the_same_bits(fakes, noise, tmp_path,
             source, np.arange(COUNT), prepare, cache=cache, workers=2, skip_bad=False, cache_dir=tmp_path / cache
         )
         assert not bad
-        made[cache] = loader(canvases, *augments_of(fakes, "all"), workers=2)
+        made[cache] = loader(canvases, *augments_of(fakes, kind), workers=2)
     expected = ["resident" if sizes == SIDE else "memory", "disk", "stream"]
     assert [made[cache].tier for cache in made] == expected
-    assert_equal(passed(made["memory"]), passed(made["disk"]))
-    assert_equal(passed(made["memory"]), passed(made["off"]))
+    for epoch in (2, None):
+        assert_equal(passed(made["memory"], epoch=epoch), passed(made["disk"], epoch=epoch))
+        assert_equal(passed(made["memory"], epoch=epoch), passed(made["off"], epoch=epoch))
+
+
+class Invert:
+    """A table, an apply or a matrix that is part of the preparation."""
+
+    always = True
+
+    def __init__(self, form):
+        setattr(self, form, getattr(self, "_" + form))
+
+    def draw(self, key, sizes):
+        return {"sizes": sizes}
+
+    def _table(self, parameters):
+        levels = 255 - np.arange(256) - parameters["sizes"][:, :1] % 5  # by a size that a stream knows late
+        return levels.clip(0).astype(np.uint8)
+
+    def _apply(self, images, targets, parameters):
+        return 255 - images + torch.from_numpy(parameters["sizes"][:, 0] % 5)[:, None, None, None].byte(), targets
+
+    def _matrix(self, parameters, input_size):
+        return np.tile(np.diag([0.5, 0.5, 1.0]), (len(parameters["sizes"]), 1, 1))
+
+
+@pytest.mark.parametrize("form", ["table", "apply", "matrix"])
+@pytest.mark.parametrize("sizes", [SIDE, (9, 30)])
+def test_what_is_always_applied_needs_no_epoch_and_no_size(fakes, noise, form, sizes):
+    """The same batches as in training without chance, also from a stream whose sizes nobody knows before."""
+    arrays, augment = noise(COUNT, sizes), Invert(form)
+    known = fakes.Canvases(arrays, uniform=sizes == SIDE)
+    expected = passed(loader(known, augment), epoch=0)
+    assert not torch.equal(expected[0].images, passed(loader(known), epoch=None)[0].images)
+    assert_equal(passed(loader(known, augment, fakes.HFlip(), fakes.Mix(7)), epoch=None), expected)
+    streamed = fakes.Canvases(arrays, tier="stream")
+    streamed.sizes = np.ones_like(streamed.sizes)
+    assert_equal(passed(loader(streamed, augment, workers=2), epoch=None), expected)
+
+
+def test_an_unreadable_picture_keeps_its_place_in_what_is_always_applied(fakes, noise):
+    arrays = noise(COUNT, (9, 30))
+    whole = passed(loader(fakes.Canvases(arrays), Invert("table")), epoch=None)
+    broken = fakes.Canvases(arrays, unreadable=[int(ROWS[3])])
+    part = passed(loader(broken, Invert("table"), tolerate=True), epoch=None)
+    assert list(part[0].errors) == [3]
+    assert torch.equal(part[0].images[4:], whole[0].images[4:])
+
+
+def test_mixing_mixes_the_samples_weights(fakes, noise):
+    """The class weights follow the mixed targets, and so do the samples' own."""
+    weights, by_class = np.linspace(1, 2, COUNT), np.linspace(1, 4, 7)
+    for uniform in (True, False):
+        mixer = mixing.MixUp(7, 1.0)
+        made = loader(fakes.Canvases(noise(COUNT, SIDE), uniform=uniform), mixer, weights=weights)
+        both = loader(
+            fakes.Canvases(noise(COUNT, SIDE), uniform=uniform), mixer, weights=weights, class_weights=by_class
+        )
+        for (start, stop), batch, product in zip(BOUNDS, passed(made), passed(both), strict=True):
+            key = keyed.Key(9, 2, np.arange(start, stop), "augment/0/MixUp")
+            share = mixer.draw(key, np.ones((stop - start, 2)))["share"]
+            own = weights[ROWS[start:stop]]
+            expected = own * share + np.roll(own, -1) * (1 - share)
+            np.testing.assert_allclose(batch.weights.numpy(), expected, rtol=1e-5)
+            np.testing.assert_allclose(
+                product.weights.numpy(), expected * (batch.targets.numpy() @ by_class), rtol=1e-5
+            )

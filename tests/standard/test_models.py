@@ -1,4 +1,4 @@
-"""Models: shapes for many inputs, gradients everywhere, torchvision's own ResNet."""
+"""Our own models: shapes for many inputs, gradients everywhere."""
 
 from __future__ import annotations
 
@@ -51,27 +51,3 @@ def test_mlp(hidden: Any, dropout: float) -> None:
     linear = [layer for layer in model.layers if isinstance(layer, nn.Linear)]
     assert [layer.in_features for layer in linear] == [90, *hidden]
     assert sum(isinstance(layer, nn.Dropout) for layer in model.layers) == (len(hidden) if dropout else 0)
-
-
-@pytest.mark.parametrize("stem", ["imagenet", "small"])
-@pytest.mark.parametrize("channels", [1, 3, 4])
-def test_resnet18(stem: str, channels: int) -> None:
-    from clsfit_standard.models.resnet18 import resnet18
-
-    model = resnet18(num_classes=7, in_channels=channels, stem=stem)
-    assert_trains(model, channels, (32, 32), 7)
-    features = nn.Sequential(model.conv1, model.bn1, model.relu, model.maxpool)(torch.zeros(1, channels, 64, 64))
-    assert features.shape[2:] == ((16, 16) if stem == "imagenet" else (64, 64))
-    deviation = (2 / (64 * (49 if stem == "imagenet" else 9))) ** 0.5
-    assert model.conv1.weight.std().item() == pytest.approx(deviation, rel=0.1)
-
-
-def test_resnet18_is_torchvisions() -> None:
-    import torchvision
-    from clsfit_standard.models.resnet18 import resnet18
-
-    ours, theirs = resnet18(num_classes=7, in_channels=3), torchvision.models.resnet18(num_classes=7)
-    assert ours.state_dict().keys() == theirs.state_dict().keys()
-    theirs.load_state_dict(ours.state_dict())
-    images = torch.randn(2, 3, 64, 64)
-    assert torch.equal(ours.eval()(images), theirs.eval()(images))

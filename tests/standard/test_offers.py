@@ -12,22 +12,23 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import clsfit_standard
 import pytest
 import yaml
-from clsfit_standard.offers import optimizers, schedulers
+from clsfit_standard.offers import optimizers
 
 from clsfit import Component
 from clsfit.contracts import FILLED
 from clsfit.hookspecs import OFFERS
 
 EXPECTED = {
-    "loss": {"cross_entropy", "focal"},
-    "optimizer": {"sgd", "adamw"},
-    "scheduler": {"constant", "cosine", "plateau"},
-    "metric": {"accuracy", "precision", "recall", "f1"},
-    "callback": {"checkpoint", "early_stop", "accumulate", "clip_gradients"},
-    "model": {"small_cnn", "mlp", "resnet18"},
+    "loss": {"cross_entropy", "focal", "label_smoothing", "soft_f1", "mse"},
+    "optimizer": {"sgd", "adam", "adamw"},
+    "scheduler": {"constant", "step", "linear", "cosine", "onecycle", "plateau"},
+    "metric": {"accuracy", "balanced_accuracy", "precision", "recall", "f1", "auroc", "top_k"}
+    | {"mrr", "ndcg", "map", "mae", "mse", "rmse"},
+    "callback": {"checkpoint", "early_stop", "accumulate", "clip_gradients", "freeze"},
+    "model": {"small_cnn", "mlp", "resnet18", "efficientnet_b0", "vit_b_16"},
     "dataset": {"digits"},
-    "sampler": {"shuffle"},
-    "augment": {"hflip", "crop"},
+    "sampler": {"shuffle", "balanced"},
+    "augment": {"hflip", "crop", "random_resized_crop", "rotate", "center_crop", "grayscale", "mixup", "cutmix"},
     "recipe": {"default"},
 }
 
@@ -93,7 +94,7 @@ def test_default_recipe_names_bundled_components() -> None:
 
 
 def test_options_refuse_what_bounds_cannot_say() -> None:
-    for options in (schedulers.ConstantOptions, schedulers.CosineOptions, schedulers.PlateauOptions):
+    for options in {offer.params for offer in offers("scheduler")}:
         with pytest.raises(ValueError, match="warmup_epochs and warmup_steps"):
             options(warmup_epochs=1.0, warmup_steps=1)
         options(warmup_epochs=1.0)
@@ -116,35 +117,41 @@ def test_hook_module_imports_no_torch() -> None:
 
 TRAINING = """
 import torch
-from clsfit_standard.augments import Crop, HorizontalFlip
+from clsfit_standard.augments.geometry import Crop, HorizontalFlip
 from clsfit_standard.callbacks.checkpoint import Checkpoint
 from clsfit_standard.callbacks.clip_gradients import ClipGradients
 from clsfit_standard.callbacks.early_stop import EarlyStop
 from clsfit_standard.datasets import Digits
-from clsfit_standard.losses import CrossEntropy, Focal
-from clsfit_standard.metrics import F1, Accuracy
+from clsfit_standard.losses.cross_entropy import CrossEntropy
+from clsfit_standard.losses.focal import Focal
+from clsfit_standard.losses.soft_f1 import SoftF1
+from clsfit_standard.metrics.counts import F1, Accuracy
+from clsfit_standard.metrics.curves import AUROC
+from clsfit_standard.metrics.ranks import MeanReciprocalRank
 from clsfit_standard.models.mlp import MLP
 from clsfit_standard.models.small_cnn import SmallCNN
+from clsfit_standard.optimizers.adam import Adam
 from clsfit_standard.optimizers.adamw import AdamW
 from clsfit_standard.optimizers.sgd import SGD
-from clsfit_standard.schedulers import Cosine
+from clsfit_standard.schedulers.decay import Cosine
+from clsfit_standard.schedulers.onecycle import OneCycle
 from types import SimpleNamespace
 
 Digits().read(0)
 for build in (MLP, SmallCNN):
-    for optimize in (SGD, AdamW):
+    for optimize in (SGD, Adam, AdamW):
         model = build(num_classes=10, in_channels=1, input_size=(8, 8))
         optimizer = optimize([{"params": list(model.parameters())}])
         scheduler = Cosine(optimizer, 10, 5)
         for _ in range(2):
             logits, targets = model(torch.randn(4, 1, 8, 8)), torch.arange(4)
-            Focal()(logits, targets).mean().backward()
+            (Focal()(logits, targets).mean() + SoftF1()(logits, targets)).backward()
             ClipGradients().on_gradients(SimpleNamespace(parameters=list(model.parameters())))
             optimizer.step()
             optimizer.zero_grad()
             scheduler.step()
         optimizer.load_state_dict(optimizer.state_dict())
-        for metric in (Accuracy(), F1(10)):
+        for metric in (Accuracy(), F1(10), AUROC(10), MeanReciprocalRank(10)):
             metric.update(logits, targets)
             metric.compute()
 """

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from clsfit_standard.optimizers.adam import Adam
 from clsfit_standard.optimizers.adamw import AdamW
 from clsfit_standard.optimizers.base import LightOptimizer, laid_out
 from clsfit_standard.optimizers.sgd import SGD
@@ -25,6 +26,8 @@ CASES = [
     pytest.param(
         SGD, torch.optim.SGD, {"lr": 0.05, "momentum": 0.8, "weight_decay": 0.0, "nesterov": True}, id="nesterov-bare"
     ),
+    pytest.param(Adam, torch.optim.Adam, {"lr": 1e-3, "weight_decay": 0.05}, id="adam"),
+    pytest.param(Adam, torch.optim.Adam, {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-5}, id="adam-bare"),
     pytest.param(AdamW, torch.optim.AdamW, {"lr": 1e-3, "weight_decay": 0.01}, id="adamw"),
     pytest.param(
         AdamW, torch.optim.AdamW, {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-5, "weight_decay": 0.0}, id="adamw-bare"
@@ -81,6 +84,30 @@ def test_torchs_bits(ours: Any, theirs: Any, options: Any, dtype: torch.dtype, m
     train(second, theirs(groups(second), **options), range(STEPS))
     assert_equal(first, second)
     assert not torch.equal(weights(first)[0], weights(net(dtype, memory_format))[0])
+
+
+@pytest.mark.parametrize(("ours", "theirs", "options"), CASES)
+def test_bits_of_torchs_foreach_form(ours: Any, theirs: Any, options: Any) -> None:
+    first, second = net(), net()
+    train(first, ours(groups(first), **options), range(STEPS))
+    train(second, theirs(groups(second), foreach=True, **options), range(STEPS))
+    assert_equal(first, second)
+
+
+def test_the_defaults_are_torchs() -> None:
+    for ours, theirs in ((Adam, torch.optim.Adam), (AdamW, torch.optim.AdamW)):
+        expected = theirs(groups(net())).defaults
+        assert ours(groups(net())).defaults == {name: expected[name] for name in ("lr", "betas", "eps", "weight_decay")}
+
+
+def test_adams_penalty_is_no_decoupled_decay() -> None:
+    """Where the gradient is 0, Adam's penalty moves every weight by the rate, AdamW's by a share of the weight."""
+    for build, expected in ((Adam, [0.99, 99.99]), (AdamW, [0.999, 99.9])):
+        weight = nn.Parameter(torch.tensor([1.0, 100.0], dtype=torch.float64))
+        optimizer = build([{"params": [weight]}], lr=0.01, weight_decay=0.1)
+        weight.grad = torch.zeros_like(weight)
+        optimizer.step()
+        assert weight.tolist() == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize(("ours", "theirs", "options"), CASES)
@@ -168,7 +195,7 @@ def test_a_flagged_step_changes_nothing(
 
 
 def test_cpu_declares_no_flag() -> None:
-    for build in (SGD, AdamW):
+    for build in (SGD, Adam, AdamW):
         assert build(groups(net()))._step_supports_amp_scaling is False
 
 
@@ -199,7 +226,7 @@ def test_laid_out_copies_only_what_differs() -> None:
     assert laid_out([copied], [parameter])[0] is copied
 
 
-@pytest.mark.parametrize("build", [SGD, AdamW])
+@pytest.mark.parametrize("build", [SGD, Adam, AdamW])
 def test_is_a_torch_optimizer(build: Any) -> None:
     model = net()
     optimizer = build(groups(model), lr=0.1)
@@ -215,7 +242,7 @@ def test_is_a_torch_optimizer(build: Any) -> None:
     assert optimizer.param_groups[1]["weight_decay"] == 0.0
 
 
-@pytest.mark.parametrize("build", [SGD, AdamW])
+@pytest.mark.parametrize("build", [SGD, Adam, AdamW])
 def test_zero_grad_and_closure(build: Any) -> None:
     model = nn.Linear(2, 1)
     optimizer = build(model.parameters(), lr=0.1)
@@ -235,7 +262,7 @@ def test_zero_grad_and_closure(build: Any) -> None:
     assert all(p.grad is None for p in model.parameters())
 
 
-@pytest.mark.parametrize("build", [SGD, AdamW])
+@pytest.mark.parametrize("build", [SGD, Adam, AdamW])
 def test_copies_and_added_groups_work(build: Any) -> None:
     model = net()
     optimizer = build(groups(model))
@@ -249,7 +276,7 @@ def test_copies_and_added_groups_work(build: Any) -> None:
 
 
 def test_state_is_json_and_tensors() -> None:
-    for build in (SGD, AdamW):
+    for build in (SGD, Adam, AdamW):
         model = net()
         optimizer = build(groups(model))
         train(model, optimizer, range(2))

@@ -185,7 +185,8 @@ def test_the_failpoints_are_those_that_are_listed(
     reached = set(hits(before, 4, monkeypatch)) | set(hits(before, 4, monkeypatch))
     with monkeypatch.context() as patched:
         patched.setattr(durable, "failpoint", reached.add)
-        durable.write_file(tmp_path / "predictions.csv", b"", failpoint="predictions")
+        for name in ("predictions", "import"):
+            durable.write_file(tmp_path / name, b"", failpoint=name)
         RunDirectory(before).clear()
     assert durable.__doc__
     text = durable.__doc__

@@ -32,7 +32,7 @@ print(json.dumps(results))
 """
 ALL_SIX = (
     *("--model", "pocket", "--loss", "tempered", "--optimizer", "rmsprop", "--scheduler", "staircase"),
-    *("--metric", "top_k", "--callback", "diary"),
+    *("--metric", "hits", "--callback", "diary"),
 )
 
 

@@ -13,7 +13,7 @@ OFFERED = [
     ("loss", "focal", "another focal loss", True),
     ("optimizer", "rmsprop", "torch's RMSprop", False),
     ("scheduler", "staircase", "torch's StepLR", False),
-    ("metric", "top_k", "share of samples with the target among the k best", False),
+    ("metric", "hits", "share of samples with the target among the k best", False),
     ("callback", "diary", "writes diary.txt into the run's folder", False),
     ("model", "pocket", "one convolution, dropout and a linear layer", False),
 ]
@@ -58,12 +58,12 @@ def test_train_help_has_a_panel_for_each(strangers: Any, all_six: tuple[str, ...
     shown = strangers.clsfit("train", "--help", *all_six, COLUMNS="160", NO_COLOR="1", TERM="dumb").stdout
     for panel in (
         *("model: pocket", "loss: tempered", "optimizer: rmsprop"),
-        *("scheduler: staircase", "metric: top_k", "callback: diary"),
+        *("scheduler: staircase", "metric: hits", "callback: diary"),
     ):
         assert f" {panel} " in shown
     lines = [" ".join(line.strip("│").split()) for line in shown.splitlines()]
     assert "--loss.temperature where learning begins [float; default: 1.0]" in lines
-    assert "--metric.top_k.k how many guesses a sample has [int; default: 2]" in lines
+    assert "--metric.hits.k how many guesses a sample has [int; default: 2]" in lines
     assert "--model.norm --no-model.norm whether to normalise by the batch [default: on]" in lines
     assert "--optimizer.params" not in shown  # filled in by the core, hence no option
 
@@ -73,9 +73,12 @@ def test_train_help_has_a_panel_for_each(strangers: Any, all_six: tuple[str, ...
     [
         ("clsfit train --loss ", {"tempered", "clsfit-stranger:focal", "focal"}),
         ("clsfit train --model poc", {"pocket"}),
-        ("clsfit train --model pocket --model.", {"--model.width", "--model.dropout", "--model.norm"}),
+        (
+            "clsfit train --model pocket --model.",
+            {"--model.width", "--model.dropout", "--model.norm", "--model.weights"},
+        ),
         ("clsfit train --callback diary --callback.diary.", {"--callback.diary.every"}),
-        ("clsfit plugins show st", {"staircase"}),
+        ("clsfit plugins show sta", {"staircase"}),
     ],
 )
 def test_completion(strangers: Any, line: str, expected: set[str]) -> None:

@@ -33,7 +33,7 @@ def test_versions_are_recorded(trained: SimpleNamespace) -> None:
         assert header["model"] == {
             "name": "pocket",
             "plugin": "stranger",
-            "params": {"width": 6, "dropout": 0.2, "norm": True},
+            "params": {"width": 6, "dropout": 0.2, "norm": True, "weights": None},
         }
 
 
@@ -47,7 +47,7 @@ def test_evaluate_and_predict_import_only_what_is_recorded(
         ["evaluate", trained.directory, "--json"], ["predict", trained.directory, pictures], TRACE=str(trace)
     )
     scores = json.loads(judged.stdout)
-    for name in ("loss", "accuracy", "top_k"):
+    for name in ("loss", "accuracy", "hits"):
         assert scores[name] == rows[best - 1][f"val/{name}"]
     predicted = list(csv.DictReader(applied.stdout.splitlines()))
     assert len(predicted) == 63

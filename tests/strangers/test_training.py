@@ -31,9 +31,9 @@ def outcome(directory: Path) -> tuple[Any, ...]:
 
 def test_all_six_together(trained: SimpleNamespace) -> None:
     first, second, third = rows(trained.directory)
-    assert {"train/top_k", "val/top_k"} <= first.keys()
+    assert {"train/hits", "val/hits"} <= first.keys()
     assert third["train/loss"] < first["train/loss"]
-    assert third["train/top_k"] >= third["train/accuracy"] > 0.5
+    assert third["train/hits"] >= third["train/accuracy"] > 0.5
     assert (first["lr"], second["lr"], third["lr"]) == (0.003, 0.003, 0.0015)  # a step down after two epochs
     diary = (trained.directory / "diary.txt").read_text().splitlines()
     assert [line.split(":")[0] for line in diary if line.startswith("epoch")] == ["epoch 1", "epoch 2", "epoch 3"]
@@ -50,16 +50,22 @@ def test_a_parameter_of_the_loss_is_trained_and_saved(trained: SimpleNamespace) 
 
 
 ALONE = {
-    "--model pocket --no-model.norm": ("model", {"name": "pocket", "width": 6, "dropout": 0.2, "norm": False}),
-    "--loss tempered --loss.smoothing 0.1": ("loss", {"name": "tempered", "temperature": 1.0, "smoothing": 0.1}),
+    "--model pocket --no-model.norm": (
+        "model",
+        {"name": "pocket", "width": 6, "dropout": 0.2, "norm": False, "weights": None},
+    ),
+    "--loss tempered --loss.smoothing 0.1": (
+        "loss",
+        {"name": "tempered", "temperature": 1.0, "smoothing": 0.1, "class_weights": None},
+    ),
     "--optimizer rmsprop --optimizer.lr 1e-4": (
         "optimizer",
         {"name": "rmsprop", "lr": 0.0001, "alpha": 0.95, "momentum": 0.0},
     ),
     "--scheduler staircase --scheduler.every 2": ("scheduler", {"name": "staircase", "every": 2, "gamma": 0.5}),
-    "--metric.top_k.k 1": ("metric", {"name": "top_k", "k": 1}),
+    "--metric.hits.k 1": ("metric", {"name": "hits", "k": 1}),
     "--callback diary --callback.diary.every 2": ("callback", {"name": "diary", "every": 2}),
-    "--loss clsfit-stranger:focal": ("loss", {"name": "clsfit-stranger:focal", "strength": 2}),
+    "--loss clsfit-stranger:focal": ("loss", {"name": "clsfit-stranger:focal", "strength": 2, "class_weights": None}),
 }
 
 
@@ -84,15 +90,15 @@ def test_one_by_one(alone: dict[str, tuple[Any, Path]], options: str) -> None:
     assert written in (config if isinstance(config, list) else [config])
     (row,) = rows(directory)
     assert math.isfinite(row["val/loss"])
-    if written["name"] == "top_k":
-        assert row["val/top_k"] == row["val/accuracy"]
+    if written["name"] == "hits":
+        assert row["val/hits"] == row["val/accuracy"]
     if written["name"] == "diary":
         assert (directory / "diary.txt").read_text().startswith("step 2: ")
 
 
 def test_the_bundled_namesake_wins(strangers: Any, pictures: Path) -> None:
     shown = strangers.clsfit("train", pictures, "--loss", "focal", "--print-config").stdout
-    assert "loss: {name: focal, gamma: 2.0}" in shown
+    assert "loss: {name: focal, gamma: 2.0, class_weights: null}" in shown
 
 
 def test_an_interrupted_run_goes_on_to_the_bit(strangers: Any, trained: SimpleNamespace, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -39,6 +40,22 @@ class ClipGradientsOptions:
     max_norm: Annotated[float, "largest Euclidean norm of all gradients together", Gt(0)] = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class FreezeOptions:
+    pattern: Annotated[
+        str | None, "regular expression searched in the parameters' names; none: all but the last layer"
+    ] = None
+    unfreeze_epoch: Annotated[
+        int | None, "epoch, counted from 1, from which on everything is trained; none: never", Ge(2)
+    ] = None
+
+    def __post_init__(self) -> None:
+        try:
+            re.compile(self.pattern or "")
+        except re.error as error:
+            raise ValueError(f"pattern is no regular expression: {error}") from None
+
+
 COMPONENTS = (
     Component(
         "checkpoint",
@@ -64,5 +81,11 @@ COMPONENTS = (
         "limits the norm of the gradients",
         ClipGradientsOptions,
         "https://arxiv.org/abs/1211.5063",
+    ),
+    Component(
+        "freeze",
+        "clsfit_standard.callbacks.freeze:Freeze",
+        "trains the last layer only, or all but what a pattern names; until an epoch, or for good",
+        FreezeOptions,
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from annotated_types import Ge
+from annotated_types import Ge, Le, Lt
 
 from clsfit import Component
 from clsfit_standard.offers.none import NoOptions
@@ -16,18 +16,51 @@ class FocalOptions:
     gamma: Annotated[float, "how much easy samples count less; 0 is cross entropy", Ge(0)] = 2.0
 
 
+@dataclass(frozen=True, slots=True)
+class LabelSmoothingOptions:
+    smoothing: Annotated[
+        float, "share of the target spread evenly over all classes; 0 is cross entropy", Ge(0), Lt(1)
+    ] = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class SoftF1Options:
+    cross_entropy: Annotated[float, "share of cross entropy blended in; 0 is soft F1 alone", Ge(0), Le(1)] = 0.0
+
+
 COMPONENTS = (
     Component(
         "cross_entropy",
-        "clsfit_standard.losses:CrossEntropy",
+        "clsfit_standard.losses.cross_entropy:CrossEntropy",
         "cross entropy, class indices or soft targets",
         NoOptions,
     ),
     Component(
         "focal",
-        "clsfit_standard.losses:Focal",
+        "clsfit_standard.losses.focal:Focal",
         "cross entropy that looks less at easy samples",
         FocalOptions,
         "https://arxiv.org/abs/1708.02002",
+    ),
+    Component(
+        "label_smoothing",
+        "clsfit_standard.losses.label_smoothing:LabelSmoothing",
+        "cross entropy against targets that are a little less sure",
+        LabelSmoothingOptions,
+        "https://arxiv.org/abs/1512.00567",
+    ),
+    Component(
+        "soft_f1",
+        "clsfit_standard.losses.soft_f1:SoftF1",
+        "one minus the batch's macro F1, counted with probabilities",
+        SoftF1Options,
+        "https://arxiv.org/abs/2108.10566",
+    ),
+    Component(
+        "mse",
+        "clsfit_standard.losses.mse:MSE",
+        "squared error of the probabilities (Brier score)",
+        NoOptions,
+        "https://doi.org/10.1175/1520-0493%281950%29078%3C0001:VOFEIT%3E2.0.CO;2",
     ),
 )

@@ -23,13 +23,18 @@ class SGDOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class AdamWOptions:
+class AdamOptions:
     lr: Annotated[float, "learning rate", Ge(0)] = 1e-3
     betas: Annotated[
         tuple[Annotated[float, Ge(0), Lt(1)], Annotated[float, Ge(0), Lt(1)]],
         "decay per step of the means of gradient and squared gradient",
     ] = (0.9, 0.999)
     eps: Annotated[float, "added to the root of the squared gradient's mean", Ge(0)] = 1e-8
+    weight_decay: Annotated[float, "L2 penalty, added to the gradient; not on norms and biases", Ge(0)] = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class AdamWOptions(AdamOptions):
     weight_decay: Annotated[float, "share of a weight lost per step, times lr; not on norms and biases", Ge(0)] = 0.01
 
 
@@ -40,6 +45,13 @@ COMPONENTS = (
         "stochastic gradient descent with momentum",
         SGDOptions,
         "https://proceedings.mlr.press/v28/sutskever13.html",
+    ),
+    Component(
+        "adam",
+        "clsfit_standard.optimizers.adam:Adam",
+        "Adam with an L2 penalty",
+        AdamOptions,
+        "https://arxiv.org/abs/1412.6980",
     ),
     Component(
         "adamw",

@@ -12,4 +12,10 @@ COMPONENTS = (
         "every picture once per epoch, in random order",
         NoOptions,
     ),
+    Component(
+        "balanced",
+        "clsfit_standard.samplers:Balanced",
+        "as many pictures of every class in each epoch, in random order",
+        NoOptions,
+    ),
 )

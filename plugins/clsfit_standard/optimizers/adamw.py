@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clsfit_standard.optimizers.base import LightOptimizer, laid_out
+from clsfit_standard.optimizers.adam import Adam
 
 
-class AdamW(LightOptimizer):
+class AdamW(Adam):
     """AdamW (Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101).
 
     Args:
@@ -30,68 +30,10 @@ class AdamW(LightOptimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.01,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay})
+        super().__init__(params, lr, betas, eps, weight_decay)
 
-    def foreach(
-        self, group: dict[str, Any], parameters: list[Tensor], gradients: list[Tensor], states: list[dict[str, Any]]
-    ) -> None:
-        lr, (beta1, beta2) = group["lr"], group["betas"]
-        self._begin(parameters, states)
-        for state in states:
-            state["step"] += 1
-        means = [s["exp_avg"] for s in states]
-        squares = [s["exp_avg_sq"] for s in states]
-        if group["weight_decay"] != 0:
-            torch._foreach_mul_(parameters, 1 - lr * group["weight_decay"])
-        torch._foreach_lerp_(means, gradients, 1 - beta1)
-        torch._foreach_mul_(squares, beta2)
-        torch._foreach_addcmul_(squares, gradients, gradients, 1 - beta2)
-        roots = torch._foreach_sqrt(squares)
-        torch._foreach_div_(roots, [(1 - beta2 ** s["step"]) ** 0.5 for s in states])
-        torch._foreach_add_(roots, group["eps"])
-        torch._foreach_addcdiv_(parameters, means, roots, [-(lr / (1 - beta1 ** s["step"])) for s in states])
+    def decay(self, group: dict[str, Any], parameters: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
+        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+        return gradients
 
-    def fused(
-        self, group: dict[str, Any], parameters: list[Tensor], gradients: list[Tensor], states: list[dict[str, Any]]
-    ) -> None:
-        self._begin(parameters, states)
-        steps = [s["step"] for s in states]
-        torch._foreach_add_(steps, 1)
-        amp = self.amp_arguments()
-        torch._fused_adamw_(
-            parameters,
-            laid_out(gradients, parameters),
-            [s["exp_avg"] for s in states],
-            [s["exp_avg_sq"] for s in states],
-            [],
-            steps,
-            lr=group["lr"],
-            beta1=group["betas"][0],
-            beta2=group["betas"][1],
-            weight_decay=group["weight_decay"],
-            eps=group["eps"],
-            amsgrad=False,
-            maximize=False,
-            **amp,
-        )
-        if amp["found_inf"] is not None:
-            torch._foreach_sub_(steps, [amp["found_inf"]] * len(steps))  # a skipped step does not count
-
-    def restored(self, parameter: Tensor, name: str, value: Any) -> Any:
-        """As the base class; the count of steps is moved between host and device where they differ."""
-        if name == "step":
-            return self._count(parameter, float(value))
-        return super().restored(parameter, name, value)
-
-    def _begin(self, parameters: list[Tensor], states: list[dict[str, Any]]) -> None:
-        for p, state in zip(parameters, states, strict=True):
-            if not state:
-                state["step"] = self._count(p, 0.0)
-                state["exp_avg"] = torch.zeros_like(p)
-                state["exp_avg_sq"] = torch.zeros_like(p)
-
-    def _count(self, parameter: Tensor, value: float) -> float | Tensor:
-        """The number of steps: on the device for the fused kernel, which must not wait for the host."""
-        if self._step_supports_amp_scaling:
-            return torch.full((), value, dtype=torch.float32, device=parameter.device)
-        return value
+    kernel = staticmethod(torch._fused_adamw_)

@@ -21,7 +21,7 @@ def clsfit_schedulers():
 
 @hookimpl
 def clsfit_metrics():
-    yield Component("top_k", "clsfit_stranger.top_k:TopK", "share of samples with the target among the k best")
+    yield Component("hits", "clsfit_stranger.hits:Hits", "share of samples with the target among the k best")
 
 
 @hookimpl

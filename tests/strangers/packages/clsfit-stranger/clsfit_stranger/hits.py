@@ -1,4 +1,4 @@
-class TopK:
+class Hits:
     """Top-k accuracy.
 
     Args:

@@ -1,8 +1,4 @@
-"""Losses: one value per sample. The core sums them, weighs them and divides once.
-
-All are computed in float32 (float64 for float64 logits): in half precision the loss of a sample
-that is wrong with certainty would overflow.
-"""
+"""Focal loss."""
 
 from __future__ import annotations
 
@@ -10,33 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-def _at_least_float32(logits: Tensor) -> Tensor:
-    return logits if logits.dtype in (torch.float32, torch.float64) else logits.float()
-
-
-class CrossEntropy(nn.Module):
-    """Cross entropy: minus the log-probability of the target.
-
-    Soft targets: the expectation of that under the target's distribution.
-    """
-
-    soft_targets = True
-
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Loss of each sample.
-
-        Args:
-            logits: [B, K] float of any precision.
-            targets: [B] int64, or [B, K] float with rows that sum to one.
-
-        Returns:
-            [B] float32 (float64 for float64 logits).
-        """
-        logits = _at_least_float32(logits)
-        if targets.is_floating_point():
-            targets = targets.to(logits.dtype)
-        return F.cross_entropy(logits, targets, reduction="none")
+from clsfit_standard.losses.base import at_least_float32
 
 
 class Focal(nn.Module):
@@ -67,7 +37,7 @@ class Focal(nn.Module):
         Returns:
             [B] float32 (float64 for float64 logits).
         """
-        log_p = F.log_softmax(_at_least_float32(logits), dim=1)
+        log_p = F.log_softmax(at_least_float32(logits), dim=1)
         if not targets.is_floating_point():
             return self._of(log_p.gather(1, targets[:, None]).squeeze(1))
         return (targets.to(log_p.dtype) * self._of(log_p)).sum(1)

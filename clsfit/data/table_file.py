@@ -1,0 +1,173 @@
+"""Pictures that a table names: a row per picture, with its path and label. Nothing is ever written."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from clsfit.data.decode import PictureError
+from clsfit.data.sources import PictureFiles, read_regular
+from clsfit.data.table import SampleTable
+from clsfit.data.table_text import Rows, read_rows
+from clsfit.data.walk import inside, refusal
+from clsfit.errors import DataError, printable
+
+SUFFIXES = (".csv", ".tsv", ".txt")
+"""Endings, in lower case, of the files that are taken for tables."""
+
+ABSENT = "correct the paths, which are relative to the table's folder, or leave these out with --skip-bad"
+"""What to do about pictures that are not there."""
+
+_SHOWN = 3
+_LEAVES = "a link that leaves the data set"
+
+
+class TableSource(PictureFiles):
+    """The pictures that a table names, in its order. Made by :func:`table_file`.
+
+    Attributes:
+        absent: row -> reason, for pictures that are not there; reading them raises.
+    """
+
+    def __init__(self, root: str, table: SampleTable, files: _Files, notes: Sequence[str]) -> None:
+        super().__init__(root, table, files.sizes, files.times, notes)
+        self.absent = files.absent
+
+
+def table_file(path: Path, *, classes: Sequence[str] | None = None) -> TableSource:
+    """The pictures that the table at ``path`` names.
+
+    The first line names the columns; a column for the path and one for the label are needed, ``group``,
+    ``split`` and ``weight`` are used where they are there (:mod:`clsfit.data.table_text`). A relative path
+    is relative to the table's folder. Classes are the labels of the training rows, sorted by code point.
+
+    Args:
+        path: a regular file.
+        classes: names in their order, as a model knows them; the table may then lack some of them.
+
+    Raises:
+        DataError: the table cannot be read, names a picture twice, names what is no regular file or a
+            link that leaves the table's folder; there is only one class; a row has a class that training
+            (or ``classes``) has not.
+    """
+    name = os.fspath(path)
+    try:
+        data = read_regular(name)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise DataError(f"the table cannot be read: {why}", printable(name)) from error
+    except PictureError as error:
+        raise DataError(f"the table cannot be read: it is {error}", printable(name)) from error
+    rows = read_rows(name, data)
+    root = os.path.dirname(name) or "."
+    files = _Files(name, os.path.abspath(root), rows)
+    known = tuple(classes) if classes is not None else _classes(name, rows)
+    place = {"": -1} | {label: i for i, label in enumerate(known)}
+    _check_known(name, rows, place, "the model" if classes is not None else "training")
+    table = SampleTable(
+        paths=tuple(rows.paths),
+        classes=known,
+        targets=np.array([place[label] for label in rows.labels], dtype=np.int64),
+        splits=tuple(rows.splits),
+        groups=tuple(rows.groups),
+        weights=np.array(rows.weights) if rows.weights else None,
+    )
+    unused = ", ".join(printable(column) for column in rows.unused[:_SHOWN])
+    more = f" and {len(rows.unused) - _SHOWN} more" if len(rows.unused) > _SHOWN else ""
+    return TableSource(root, table, files, [f"columns that are not used: {unused}{more}"] if unused else [])
+
+
+class _Files:
+    """The state of the files that a table names.
+
+    Attributes:
+        sizes: [N] int64, bytes; 0 where there is no file.
+        times: [N] int64, when they were changed, in ns.
+        absent: row -> reason.
+
+    Raises:
+        DataError: a file is named twice, is no regular file, or a link that leaves the data set.
+    """
+
+    def __init__(self, name: str, root: str, rows: Rows) -> None:
+        self._root, self._top = root, os.path.realpath(root)
+        self._folders: dict[str, bool] = {}  # whether it stays in the data set, for each that holds a picture
+        self.absent: dict[int, str] = {}
+        seen: dict[str, int] = {}
+        faults: list[tuple[str, str]] = []
+        sizes, times = [0] * len(rows.paths), [0] * len(rows.paths)
+        for row, path in enumerate(rows.paths):
+            full = os.path.normpath(os.path.join(root, path))
+            other = seen.setdefault(os.path.normcase(full), row)
+            if other != row:
+                raise DataError(
+                    f"the picture {printable(path)} is named twice",
+                    f"{printable(name)}, lines {rows.lines[other]} and {rows.lines[row]}",
+                    "remove one of the rows",
+                )
+            try:
+                state = os.lstat(full)
+            except OSError as error:
+                self.absent[row] = printable(error.strerror or str(error)).lower()
+                continue
+            folder = full.rpartition(os.sep)[0]
+            stays = self._folders.get(folder)
+            if stays is None:
+                stays = self._folders[folder] = not self._own(full) or inside(folder, self._top)
+            if not stays or not stat.S_ISREG(state.st_mode):
+                state, reason = self._look(full, state, stays)
+                if reason:
+                    faults.append((path, reason))
+            sizes[row], times[row] = state.st_size, state.st_mtime_ns
+        if faults:
+            raise refusal(f"the table {printable(name)}", faults)
+        self.sizes: npt.NDArray[np.int64] = np.array(sizes, dtype=np.int64)
+        self.times: npt.NDArray[np.int64] = np.array(times, dtype=np.int64)
+
+    def _own(self, full: str) -> bool:
+        """Whether a path leads into the table's folder, links aside."""
+        return full.startswith(self._root.rstrip(os.sep) + os.sep)
+
+    def _look(self, full: str, state: os.stat_result, stays: bool) -> tuple[os.stat_result, str]:
+        """A file's state, and why it is refused; a link stays in the table's folder, or outside of it in its own."""
+        if not stays:
+            return state, _LEAVES
+        if stat.S_ISLNK(state.st_mode):
+            try:
+                state = os.stat(full)
+            except OSError as error:
+                broken = isinstance(error, FileNotFoundError)
+                return state, "a broken link" if broken else (error.strerror or str(error)).lower()
+            if not inside(full, self._top if self._own(full) else os.path.realpath(os.path.dirname(full))):
+                return state, _LEAVES
+        return state, "" if stat.S_ISREG(state.st_mode) else "not a regular file"
+
+
+def _classes(name: str, rows: Rows) -> tuple[str, ...]:
+    """The labels of the rows to train on, or of all where there are none."""
+    splits = rows.splits or [""] * len(rows.labels)
+    training = {label for label, split in zip(rows.labels, splits, strict=True) if split in {"", "train"}}
+    found = sorted((training or set(rows.labels)) - {""})
+    if len(found) < 2:
+        what = f"there is only one class: {printable(found[0])}" if found else "there are no labels"
+        raise DataError(what, printable(name), "add pictures of another class")
+    return tuple(found)
+
+
+def _check_known(name: str, rows: Rows, known: dict[str, int], who: str) -> None:
+    unknown = sorted(set(rows.labels) - set(known))
+    if unknown:
+        line = rows.lines[rows.labels.index(unknown[0])]
+        named = ", ".join(printable(label) for label in unknown[:_SHOWN])
+        more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
+        classes = ", ".join(printable(label) for label in [label for label in known if label][:_SHOWN])
+        raise DataError(
+            f"{who} does not know the {'class' if len(unknown) == 1 else 'classes'} {named}{more}",
+            f"{printable(name)}, line {line}",
+            f"correct the label or remove the rows; known: {classes}{', ...' if len(known) > _SHOWN + 1 else ''}",
+        )

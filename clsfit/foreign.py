@@ -1,0 +1,252 @@
+"""Weights that others wrote: files of ``torch.save``, and downloads. The one module that reads pickled files.
+
+It reads them by torch's restricted unpickler (``weights_only=True``) and by nothing else, so that no
+file can run code. Only tensors come out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import sys
+import urllib.parse
+import warnings
+from collections.abc import Callable, Mapping
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+
+from clsfit.errors import CheckpointError, ResourceError, printable
+
+KEYS = (
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "model",
+    "module",
+    "network",
+    "net",
+    "params",
+    "weights",
+    "state_dict_ema",
+    "model_ema",
+    "ema",
+    "params_ema",
+)
+"""Under which of its keys a training checkpoint has the weights: the first that is there and holds tensors."""
+
+PREFIXES = ("module.", "_orig_mod.")
+"""What torch's wrappers (data parallel, compile) put before every name."""
+
+_HASH = re.compile(r"-([0-9a-f]{8,64})\.[^.]*$")
+_CLASS = re.compile(r"(?:GLOBAL|[Uu]nsupported class) (\w+(?:\.\w+)+)")
+
+Say = Callable[[str], None]
+
+
+def read(path: str | Path, say: Say | None = None) -> dict[str, torch.Tensor]:
+    """The weights in a safetensors file, or in a pickled one.
+
+    Args:
+        path: the file; what it is, its content says, not its name.
+        say: gets a line for each thing that was done to find them.
+
+    Raises:
+        CheckpointError: as :func:`read_pickled`.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            head = file.read(9)
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    if head[8:] != b"{":  # a safetensors header is JSON behind eight bytes of length
+        return read_pickled(path, say)
+    try:
+        return _without_prefixes(safetensors.torch.load_file(path), say)
+    except safetensors.SafetensorError as error:
+        raise _damaged(path, str(error)) from None
+
+
+def read_pickled(path: str | Path, say: Say | None = None) -> dict[str, torch.Tensor]:
+    """The weights in a file of ``torch.save``, on the CPU.
+
+    In a training checkpoint they lie under one of :data:`KEYS`, or under its only key that holds
+    tensors. Prefixes of :data:`PREFIXES` that all names have are taken off.
+
+    Args:
+        path: the file.
+        say: gets a line for each thing that was done to find them.
+
+    Raises:
+        CheckpointError: there is no such file, it is damaged, holds anything but plain containers and
+            tensors, or no or several sets of weights.
+    """
+    path = Path(path)
+    try:
+        loaded = _guarded(path, lambda: torch.load(path, map_location="cpu", weights_only=True))
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    return _weights(loaded, path, say)
+
+
+def download(url: str, *, directory: Path | None = None) -> dict[str, torch.Tensor]:
+    """The weights in a pickled file at ``url``, which is kept.
+
+    Where the file's name holds the first digits of its SHA-256 (``resnet18-f37072fd.pth``), they are
+    checked, also of a file that is there already.
+
+    Args:
+        url: where it is.
+        directory: where it is kept; None: torch's cache (``$TORCH_HOME/hub/checkpoints``).
+
+    Raises:
+        ResourceError: it cannot be downloaded, or not be kept.
+        CheckpointError: it is not the file that its name says, or as :func:`read_pickled`.
+    """
+    directory = Path(torch.hub.get_dir(), "checkpoints") if directory is None else directory
+    name = os.path.basename(urllib.parse.urlparse(url).path)
+    path = directory / name
+    if path.exists():
+        _check_hash(path)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # where torch says what it downloads
+            loaded = _guarded(
+                path,
+                lambda: torch.hub.load_state_dict_from_url(
+                    url,
+                    str(directory),
+                    map_location="cpu",
+                    progress=sys.stderr.isatty(),
+                    check_hash=True,
+                    weights_only=True,
+                ),
+            )
+    except (OSError, HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        raise ResourceError(
+            f"the weights {printable(name)} cannot be downloaded: {printable(' '.join(str(reason).split()))}",
+            f"from {printable(url)}",
+            f"download the file elsewhere into {printable(str(directory))}, or give --model.weights FILE.safetensors",
+        ) from error
+    return _weights(loaded, path, None)
+
+
+def _check_hash(path: Path) -> None:
+    named = _HASH.search(path.name)
+    if named is None:
+        return
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    if not digest.hexdigest().startswith(named[1]):
+        raise CheckpointError(
+            f"the downloaded file is not what its name says: its SHA-256 begins with {digest.hexdigest()[:8]}",
+            printable(str(path)),
+            "delete it; it is downloaded again then",
+        )
+
+
+def _guarded(path: Path, load: Callable[[], Any]) -> Any:
+    """What ``load`` returns; failures of the system and the network as they are, all others as a CheckpointError."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch's own, about forms that it reads all the same
+            return load()
+    except (OSError, HTTPException, MemoryError):
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())
+        if "invalid hash value" in text:  # torch has deleted it
+            raise CheckpointError(
+                f"the download is not what its name says: {printable(text)}",
+                printable(path.name),
+                "try again; if it stays so, the file was changed where it lies",
+            ) from None
+        found = _CLASS.search(text)
+        if found is not None or ("weights_only" in text and "PytorchStreamReader" not in text):
+            what = f"a {found[1]}" if found else "more than plain containers and tensors"
+            raise CheckpointError(
+                f"the file holds {what}; reading it could run any code, so it is refused",
+                printable(str(path)),
+                'where you trust it, save its weights alone: torch.save(model.state_dict(), "weights.pt")',
+            ) from None
+        raise _damaged(path, text or type(error).__name__) from None
+
+
+def _unreadable(path: Path, error: OSError) -> CheckpointError:
+    reason = (error.strerror or type(error).__name__).lower()
+    return CheckpointError(f"the file of weights cannot be read: {reason}", printable(str(path)), "check its name")
+
+
+def _damaged(path: Path, reason: str) -> CheckpointError:
+    return CheckpointError(
+        f"this is no intact file of weights: {printable(reason[:200])}",
+        printable(str(path)),
+        "copy or download it again",
+    )
+
+
+def _weights(loaded: Any, path: Path, say: Say | None) -> dict[str, torch.Tensor]:
+    """The weights in what a file held."""
+    while isinstance(loaded, Mapping) and not _tensors_of(loaded):
+        inside = [key for key, value in loaded.items() if isinstance(value, Mapping) and _holds_tensors(value)]
+        known = [key for key in KEYS if key in inside]
+        if not known and len(inside) != 1:
+            raise _no_weights(path, [str(key) for key in inside])
+        key = (known or inside)[0]
+        others = ", ".join(printable(str(other)) for other in loaded if other != key)
+        _tell(say, f"weights found under {printable(str(key))!r}" + (f", beside {others}" if others else ""))
+        loaded = loaded[key]
+    if not isinstance(loaded, Mapping):
+        raise _no_weights(path, [])
+    tensors = _tensors_of(loaded)
+    nested = [str(key) for key, value in loaded.items() if _holds_tensors(value) and key not in tensors]
+    if nested:
+        raise _no_weights(path, ["tensors by name", *nested])
+    if left_out := [printable(str(key)) for key in loaded if key not in tensors]:
+        _tell(say, f"left out what is no tensor: {', '.join(left_out[:5])}" + (" ..." if left_out[5:] else ""))
+    odd = [name for name, t in tensors.items() if t.layout != torch.strided or t.is_quantized or t.is_meta]
+    if odd:
+        raise CheckpointError(f"{printable(odd[0])} is no plain tensor", printable(str(path)), "save it dense first")
+    return _without_prefixes(tensors, say)
+
+
+def _tensors_of(values: Mapping[Any, Any]) -> dict[str, torch.Tensor]:
+    return {k: v.detach() for k, v in values.items() if isinstance(k, str) and isinstance(v, torch.Tensor)}
+
+
+def _holds_tensors(value: Any) -> bool:
+    if isinstance(value, torch.Tensor):
+        return True
+    inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple | set) else ()
+    return any(_holds_tensors(item) for item in inside)
+
+
+def _without_prefixes(tensors: dict[str, torch.Tensor], say: Say | None) -> dict[str, torch.Tensor]:
+    for prefix in (prefix for _ in range(3) for prefix in PREFIXES):
+        if tensors and all(name.startswith(prefix) for name in tensors):
+            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+            _tell(say, f"{prefix!r} taken off all names")
+    return tensors
+
+
+def _no_weights(path: Path, found: list[str]) -> CheckpointError:
+    several = f"several sets of tensors: {', '.join(printable(key) for key in found[:5])}"
+    return CheckpointError(
+        f"the file holds {several if found else 'no tensors by name'}",
+        printable(str(path)),
+        'save one set of weights alone: torch.save(model.state_dict(), "weights.pt")',
+    )
+
+
+def _tell(say: Say | None, line: str) -> None:
+    if say is not None:
+        say(line)

@@ -1,0 +1,335 @@
+"""What training starts from: no weights, pretrained ones, a file; what of it fits, and what is refused."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+import yaml
+from torch import nn
+
+import clsfit
+from clsfit.config import resolve
+from clsfit.contracts import Preprocessing
+from clsfit.engine.checkpoint import load_weights
+from clsfit.errors import CheckpointError, ConfigError, PluginError
+from clsfit.registry import Plugins
+from clsfit.storage import modelfile
+from clsfit.training import Control, train_config
+from clsfit.weights import adopt, load_into, preprocessing
+
+
+def network(channels: int = 3, classes: int = 5) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, classes)
+    )
+
+
+def given(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: torch.randn_like(tensor.float()).to(tensor.dtype) for name, tensor in model.state_dict().items()}
+
+
+def test_equal_shapes_are_copied() -> None:
+    model = network()
+    tensors = given(model) | {"1.num_batches_tracked": torch.tensor(7), "0.weight": torch.randn(4, 3, 3, 3).half()}
+    loaded = load_into(model, tensors, 5)
+    assert (loaded.copied, loaded.new) == (8, ())
+    assert all(torch.equal(tensor, tensors[name].to(tensor.dtype)) for name, tensor in model.state_dict().items())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_counters_of_batches_may_be_missing() -> None:
+    model = network()
+    tensors = given(model)
+    del tensors["1.num_batches_tracked"]
+    assert load_into(model, tensors, 5).copied == 7
+
+
+@pytest.mark.parametrize(("trained_with", "channels"), [(3, 1), (1, 3), (3, 4)])
+def test_the_first_convolution_fits_other_channels(trained_with: int, channels: int) -> None:
+    """A grey picture, repeated for each channel, gives what it gave."""
+    old, new = network(trained_with), network(channels)
+    assert load_into(new, old.state_dict(), 5).new == ()
+    grey = torch.randn(2, 1, 8, 8)
+    expected = old.eval()(grey.expand(-1, trained_with, -1, -1))
+    torch.testing.assert_close(new.eval()(grey.expand(-1, channels, -1, -1)), expected)
+
+
+def test_a_head_of_other_classes_stays_as_drawn() -> None:
+    model, old = network(classes=5), network(classes=1000)
+    drawn = {name: model.state_dict()[name].clone() for name in ("4.weight", "4.bias")}
+    loaded = load_into(model, old.state_dict(), 5)
+    assert (loaded.copied, loaded.new) == (6, ("4.weight", "4.bias"))
+    assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in drawn.items())
+    assert torch.equal(model[0].weight, old[0].weight)
+
+
+def test_a_head_of_as_many_other_classes_stays_as_drawn() -> None:
+    model, old = network(), network()
+    drawn = model[4].weight.clone()
+    assert load_into(model, old.state_dict(), 5, other_classes=True).new == ("4.weight", "4.bias")
+    assert torch.equal(model[4].weight, drawn)
+    assert torch.equal(model[0].weight, old[0].weight)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda t: t.pop("1.weight"), "in 1 tensors: 1.weight is missing"),
+        (lambda t: t.update(extra=torch.ones(1)), "in 1 tensors: extra is not in the model"),
+        (lambda t: t.update({"1.weight": torch.ones(9)}), r"1.weight is \[9\] instead of \[4\]"),
+        (lambda t: t.update({"0.weight": torch.ones(4, 3, 5, 5)}), r"0.weight is \[4, 3, 5, 5\]"),
+        (lambda t: t.update({"4.weight": torch.ones(5, 99)}), r"4.weight is \[5, 99\]"),
+        (lambda t: t.update({"4.weight": torch.ones(7, 99)}), r"4.weight is \[7, 99\]"),
+        (lambda t: t.update({"4.bias": torch.tensor(1.0)}), r"4.bias is \[\]"),
+        (lambda t: [t.pop(name) for name in list(t)], "in 7 tensors: .*; and 4 more"),
+    ],
+)
+def test_anything_else_is_refused_and_changes_nothing(change: Callable[[Any], Any], told: str) -> None:
+    model = network()
+    before, tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}, given(model)
+    change(tensors)
+    with pytest.raises(CheckpointError, match=told):
+        load_into(model, tensors, 5)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+PLUGIN = """
+import torch
+from clsfit import Component, hookimpl
+from clsfit.contracts import Preprocessing
+
+class Ours:
+    def preprocessing(self):
+        return Preprocessing((6, 7), (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    def tensors(self):
+        return {"1.weight": torch.full((9, 3 * 42), 0.25), "1.bias": torch.full((9,), 0.5), "extra": torch.ones(1)}
+    def fit(self, tensors, model):
+        wide = model[1].weight.shape[1]
+        return {n: t[..., :wide] if n == "1.weight" else t for n, t in tensors.items() if n != "extra"}
+
+def linear(num_classes, in_channels, input_size):
+    features = in_channels * input_size[0] * input_size[1]
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(features, num_classes))
+
+linear.pretrained = Ours()
+
+class Broken:
+    def preprocessing(self):
+        raise OSError("gone")
+
+def broken(num_classes):
+    raise AssertionError
+
+broken.pretrained = Broken()
+
+def own(num_classes, in_channels, input_size, weights="mine"):
+    assert weights == "theirs"
+    return linear(num_classes, in_channels, input_size)
+
+own.pretrained = Broken()
+
+@hookimpl
+def clsfit_models():
+    for name in ("linear", "broken", "own"):
+        yield Component(name, f"plugin_with_weights:{name}", "of a test")
+"""
+
+
+@pytest.fixture
+def train(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., clsfit.TrainedRun]:
+    """Trains an epoch on 8x8 grey pictures at a rate next to 0: its files hold what it started from."""
+    (tmp_path / "plugin_with_weights.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    points = [*entry_points(group="clsfit"), EntryPoint("plugin_with_weights", "plugin_with_weights", "clsfit")]
+
+    def run(output: str, control: dict[str, Any] | None = None, **options: Any) -> clsfit.TrainedRun:
+        plugins = Plugins.discover(points=points)
+        fixed = {"data": str(pictures), "epochs": 1, "threads": 1, "optimizer": {"name": "sgd", "lr": 1e-30}}
+        config = resolve(plugins, options=fixed | options)
+        return train_config(config, plugins, Control(**{"output": Path(output), "verbosity": 0, **(control or {})}))
+
+    return run
+
+
+def last(run: clsfit.TrainedRun) -> dict[str, torch.Tensor]:
+    """Its tensors, but for the statistics that batch normalisation gathers at any rate."""
+    tensors = safetensors.torch.load_file(run.directory / "last.safetensors")
+    return {name: t for name, t in tensors.items() if not name.endswith(("running_mean", "running_var", "tracked"))}
+
+
+def settings(run: clsfit.TrainedRun) -> dict[str, Any]:
+    return yaml.safe_load((run.directory / "config.yaml").read_text())
+
+
+def test_default(train: Any, tmp_path: Path) -> None:
+    run = train("run", model={"name": "linear", "weights": "default"})
+    assert last(run)["model.1.weight"].shape == (3, 42), "the size that the weights want, grey as the pictures"
+    recorded = settings(run)
+    assert recorded["input_size"] == "6x7"
+    assert recorded["mean"] == [pytest.approx(0.2)]
+    assert recorded["std"] == [pytest.approx(0.5)]
+    lines = (run.directory / "log.txt").read_text()
+    assert "weights: default, 0 of 2 tensors; new: 1.weight, 1.bias" in lines
+    train("same", model={"name": "linear", "weights": "default"}, channels=3)
+    assert settings(train("colour", model={"name": "linear", "weights": "default"}, channels=3))["mean"] == [
+        0.1,
+        0.2,
+        0.3,
+    ]
+
+
+def test_settings_win(train: Any) -> None:
+    options = {"input_size": (4, 4), "mean": (0.7,)}
+    recorded = settings(train("run", model={"name": "linear", "weights": "default"}, **options))
+    assert (recorded["input_size"], recorded["mean"]) == (4, [0.7])
+    assert recorded["std"] == [pytest.approx(0.5)]
+
+
+def test_one_value_stands_for_all_channels() -> None:
+    config = resolve(Plugins.discover(bundled_only=True), options={})
+    settings = adopt(config, Preprocessing((8, 8), (0.25,), (0.75,)), 3).settings
+    assert (settings.mean, settings.std) == ((0.25,) * 3, (0.75,) * 3)
+    settings = adopt(config, Preprocessing((8, 8), (0.25,), (0.75,))).settings
+    assert (settings.input_size, settings.mean, settings.std) == ((8, 8), None, None)
+    assert adopt(config, None, 3) is config
+
+
+def test_a_model_without_pretrained_weights(train: Any) -> None:
+    with pytest.raises(ConfigError, match=r"small_cnn.*\n.*\n.*none or a FILE"):
+        train("run", model={"name": "small_cnn", "weights": "default"})
+    assert not Path("run").exists()
+
+
+def test_weights_that_fail_are_their_plugins_fault(train: Any) -> None:
+    with pytest.raises(PluginError, match="gone"):
+        train("run", model={"name": "broken", "weights": "default"})
+
+
+def test_a_components_own_option_of_that_name_is_its_own(train: Any) -> None:
+    train("run", model={"name": "own", "weights": "theirs"})
+
+
+def test_a_run_of_the_same_classes(train: Any, tmp_path: Path) -> None:
+    model = {"name": "small_cnn", "width": 4}
+    first = train("first", model=model, seed=1, mean=(0.3,), input_size=(6, 6))
+    for file in ("first", "first/best.safetensors"):
+        again = train(file.replace("/", "-") + "-again", model=model | {"weights": file}, seed=2)
+        for name, tensor in last(again).items():
+            torch.testing.assert_close(tensor, last(first)[name], rtol=0, atol=1e-20)  # a bias of 0 is not 0 any more
+        recorded = settings(again)
+        assert (recorded["input_size"], recorded["mean"]) == (6, [0.3]), "as the model's pictures were"
+        assert recorded["model"]["weights"] == str(tmp_path / file), "absolute"
+
+
+def test_a_run_of_other_classes(train: Any, drawn: Any, tmp_path: Path) -> None:
+    model = {"name": "small_cnn", "width": 4}
+    first = train("first", model=model)
+    other = drawn(tmp_path / "other", {"dots": 20, "lines": 20, "rings": 20})
+    second = train("second", model=model | {"weights": "first"}, data=str(other))
+    plain = train("third", model=model, data=str(other))
+    assert torch.equal(last(second)["model.features.0.weight"], last(first)["model.features.0.weight"])
+    assert torch.equal(last(second)["model.head.weight"], last(plain)["model.head.weight"]), "as drawn"
+    assert "; new: head.weight, head.bias" in (second.directory / "log.txt").read_text()
+
+
+def test_a_foreign_safetensors_file(train: Any, tmp_path: Path) -> None:
+    tensors = {"1.weight": torch.ones(3, 42), "1.bias": torch.ones(3)}
+    safetensors.torch.save_file(tensors, tmp_path / "w.bin")
+    run = train("run", model={"name": "linear", "weights": "w.bin"})
+    assert settings(run)["input_size"] == "6x7", "as the model's pretrained weights"
+    assert torch.equal(last(run)["model.1.weight"], tensors["1.weight"])
+    with pytest.raises(CheckpointError, match="do not fit"):
+        train("mlp", model={"name": "mlp", "weights": "w.bin"})
+    assert not Path("mlp").exists()
+
+
+@pytest.mark.parametrize("content", ["zip", "pickle", "cut", "text", "empty", "missing", "damaged"])
+def test_files_are_checked_before_the_data(content: str, train: Any, tmp_path: Path) -> None:
+    path, empty = tmp_path / "w.safetensors", tmp_path / "no-pictures"
+    empty.mkdir()
+    if content in {"zip", "pickle"}:
+        torch.save({"w": torch.ones(1)}, path, _use_new_zipfile_serialization=content == "zip")
+    elif content == "damaged":
+        model = train("first", model={"name": "mlp", "hidden": [4]}).directory / "last.safetensors"
+        blob = bytearray(model.read_bytes())
+        blob[-1] ^= 1
+        path.write_bytes(blob)
+    elif content != "missing":
+        blob = safetensors.torch.save({"w": torch.ones(9)})
+        path.write_bytes({"cut": blob[:-1], "text": b"plain text, long enough", "empty": b""}[content])
+    with pytest.raises(CheckpointError) as refused:
+        train("run", model={"name": "mlp", "weights": str(path)}, data=str(empty))
+    assert str(path) in refused.value.where
+    assert ("clsfit import" in refused.value.remedy) is (content in {"zip", "pickle"})
+    assert not Path("run").exists()
+
+
+def test_resume_loads_nothing_and_asks_nobody(train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = {"name": "small_cnn", "width": 4}
+    train("first", model=model, input_size=(6, 6))
+    options = {"model": model | {"weights": "first"}, "epochs": 2, "optimizer": "sgd"}
+    options["callback"] = [{"name": "checkpoint", "every_epochs": 1}]
+    whole = train("whole", **options)
+    shutil.copytree("whole", "part")
+    Path("part", "summary.json").unlink()
+    for checkpoint in sorted(Path("part", "checkpoints").iterdir())[-1:]:
+        shutil.rmtree(checkpoint) if checkpoint.is_dir() else checkpoint.unlink()
+    shutil.rmtree("first")
+    resumed = train("part", {"resume": True}, **options)
+    assert all(torch.equal(tensor, last(whole)[name]) for name, tensor in last(resumed).items())
+    (tmp_path / "deeper").mkdir()
+    monkeypatch.chdir(tmp_path / "deeper")
+    with pytest.raises(CheckpointError, match=r"model.weights: .*/first -> .*deeper/first"):
+        train("../part", {"resume": True}, **options)
+
+
+def test_a_run_cannot_overwrite_what_it_starts_from(train: Any) -> None:
+    model = {"name": "small_cnn", "width": 4}
+    train("run", model=model)
+    for file in ("run", "run/best.safetensors"):
+        with pytest.raises(ConfigError, match="would be deleted"):
+            train("run", {"overwrite": True}, model=model | {"weights": file})
+    assert Path("run", "best.safetensors").exists()
+
+
+def test_a_dry_run_loads_them(train: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    train("run", {"dry_run": True, "verbosity": 1}, model={"name": "linear", "weights": "default"})
+    assert "weights: default" in capfd.readouterr().err
+    assert not Path("run").exists()
+
+
+def test_predicting_loads_no_other_weights(train: Any, tmp_path: Path) -> None:
+    model = {"name": "small_cnn", "width": 4}
+    train("first", model=model)
+    run = train("second", model=model | {"weights": "first"})
+    shutil.rmtree("first")
+    loaded = clsfit.load(run.directory)
+    assert loaded.header["model"]["params"]["weights"] == str(tmp_path / "first")
+    expected = modelfile.read(run.directory / "best.safetensors")
+    fresh = nn.Identity()
+    load_weights(loaded.module, fresh, safetensors.torch.load(expected.blob))
+
+
+def test_nothing_is_asked_for_random_weights() -> None:
+    config = resolve(Plugins.discover(bundled_only=True), options={"model": "resnet18"})
+    assert config.one("model").params["weights"] is None
+    assert preprocessing(config) is None
+
+
+def test_a_run_that_has_begun_takes_no_other_weights(train: Any) -> None:
+    model = {"name": "small_cnn", "width": 4}
+    train("first", model=model)
+    train("run", model=model)
+    asked = model | {"weights": "first"}
+    with pytest.raises(CheckpointError, match=r"model\.weights: None -> "):
+        train("run", {"resume": True}, model=asked)
+    with pytest.raises(ConfigError, match="is what training starts from, and this run has begun"):
+        train("run", {"resume": True, "accept_changes": True}, model=asked)
