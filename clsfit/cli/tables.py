@@ -79,11 +79,20 @@ def format_of(path: Path, option: str) -> Format:
             f"{option} {printable(str(path))}",
             "name a file that ends in .csv or .jsonl",
         )
+    check_place(path, option)
+    return "jsonl" if path.suffix == ".jsonl" else "csv"
+
+
+def check_place(path: Path, option: str) -> None:
+    """Checks that a file can lie at ``path``, before anything is computed.
+
+    Raises:
+        ConfigError: it is a folder, or in one that does not exist.
+    """
     if path.is_dir() or not path.parent.is_dir():
         wrong = path if path.is_dir() else path.parent
         what = "is a folder, not a file" if path.is_dir() else "does not exist"
         raise ConfigError(f"{printable(str(wrong))} {what}", f"{option} {printable(str(path))}")
-    return "jsonl" if path.suffix == ".jsonl" else "csv"
 
 
 def write(path: Path | None, columns: Row, rows: Iterable[Row], *, option: str) -> None:
@@ -95,13 +104,18 @@ def write(path: Path | None, columns: Row, rows: Iterable[Row], *, option: str) 
         rows: as many values each as there are columns.
         option: how the user named ``path``, for messages.
     """
+    put_all(path, lines(format_of(path, option) if path is not None else "csv", columns, rows))
+
+
+def put_all(path: Path | None, pieces: Iterable[bytes]) -> None:
+    """Writes ``pieces`` to stdout one by one, or into the file ``path``, whole and durably."""
     if path is not None:
         from clsfit.storage.durable import write_file
 
-        write_file(path, lines(format_of(path, option), columns, rows), failpoint="predictions")
+        write_file(path, pieces, failpoint="predictions")
         return
-    for line in lines("csv", columns, rows):
-        put(line)
+    for piece in pieces:
+        put(piece)
 
 
 def put(data: bytes | str) -> None:

@@ -37,7 +37,18 @@ from clsfit.parameters import Parameter, added_parameters, free_on_resume, own_p
 from clsfit.registry import REPEATABLE, Offer, Plugins
 
 HERE = Path(__file__).parent
-COMMANDS = ("", "train", "evaluate", "predict", "plugins", "plugins list", "plugins show", "config", "config schema")
+COMMANDS = (
+    "",
+    "train",
+    "evaluate",
+    "predict",
+    "import",
+    "plugins",
+    "plugins list",
+    "plugins show",
+    "config",
+    "config schema",
+)
 WIDTH = 100  # columns of a help page
 _BLOCK = re.compile(r"(?<=<!-- begin: )([\w ]+)( -->\n).*?(?=<!-- end: \1 -->)", re.S)
 
@@ -166,11 +177,13 @@ def components() -> str:
 
 def _kind(kind: str, offered: list[Offer]) -> str:
     place = {"dataset": "in DATA's place", "recipe": "`--recipe`"}.get(kind, f"`--{kind}`")
-    rows = [[f"[`{o.name}`](#{kind}-{o.name})", docstrings.cell(o.component.help), _paper(o)] for o in offered]
+    described = [offer for offer in offered if kind == "recipe" or own_parameters(offer)]
+    names = [f"[`{o.name}`](#{kind}-{o.name})" if o in described else f"`{o.name}`" for o in offered]
+    rows = [[n, docstrings.cell(o.component.help), _paper(o)] for n, o in zip(names, offered, strict=True)]
     parts = [f"## {kind}: {place}", _table(["name", "what it is", "paper"], rows)]
     if added := added_parameters(kind, ()):
         parts += [f"Every {kind} also takes:", _options(f"--{kind}.", added)]
-    return "\n\n".join([*parts, *(_component(offer) for offer in offered)])
+    return "\n\n".join([*parts, *(_component(offer) for offer in described)])
 
 
 def _component(offer: Offer) -> str:
@@ -178,8 +191,6 @@ def _component(offer: Offer) -> str:
     if offer.kind == "recipe":
         return f"{head}\n\n```yaml\n{offer.resource().strip()}\n```"
     known = own_parameters(offer)
-    if not known:
-        return f"{head}\n\nNo options."
     prefix = f"--{offer.kind}." + (f"{offer.name}." if offer.kind in REPEATABLE else "")
     table = _options(prefix, known)
     free = [p.name for p in known if p.name in free_on_resume(offer)]

@@ -16,7 +16,7 @@ from clsfit.config.layers import RESERVED, SLOTS
 from clsfit.config.settings import NAMES, option_name
 from clsfit.errors import ExitCode
 from clsfit.hookspecs import OFFERS, PROJECT, Moments, Offers
-from clsfit.parameters import parameters_of
+from clsfit.parameters import added_parameters, own_parameters, parameters_of
 from clsfit.registry import REPEATABLE, Plugins
 
 ROOT = Path(__file__).parents[2]
@@ -110,11 +110,22 @@ def test_every_bundled_component_has_a_row_and_each_of_its_options_one() -> None
     plugins = Plugins.discover(bundled_only=True)
     for kind in OFFERS:
         for offer in plugins.offers(kind):
-            page = section("components.md", f"### {kind} {offer.name}")
-            assert f"| [`{offer.name}`](#{kind}-{offer.name}) | " in text("components.md")
-            for parameter in [] if kind == "recipe" else parameters_of(offer):
+            own = () if kind == "recipe" else own_parameters(offer)
+            name = f"[`{offer.name}`](#{kind}-{offer.name})" if own or kind == "recipe" else f"`{offer.name}`"
+            assert f"| {name} | {offer.component.help.replace('<', chr(92) + '<')} | " in text("components.md")
+            for parameter in own:
                 prefix = f"{kind}.{offer.name}" if kind in REPEATABLE else kind
-                assert f"| `--{prefix}.{parameter.name}` |" in page
+                assert f"| `--{prefix}.{parameter.name}` |" in section("components.md", f"### {kind} {offer.name}")
+        for parameter in added_parameters(kind, ()):
+            assert f"| `--{kind}.{parameter.name}` |" in section("components.md", f"## {kind}: `--{kind}`")
+
+
+def test_every_option_that_is_a_number_says_its_range() -> None:
+    plugins = Plugins.discover(bundled_only=True)
+    for offer in (offer for kind in OFFERS if kind != "recipe" for offer in plugins.offers(kind)):
+        for parameter in parameters_of(offer):
+            if re.search("int|float", parameter.type_text):
+                assert parameter.bounds, f"{offer.kind} {offer.name}: {parameter.name}"
 
 
 def test_every_key_variable_and_exit_code_is_documented() -> None:
@@ -137,7 +148,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
             continue
         path, _, anchor = target.partition("#")
         file = (ROOT / page).parent / path if path else ROOT / page
-        assert file.is_file(), f"{page} links to {target}"
+        assert file.exists(), f"{page} links to {target}"
         assert not anchor or anchor in slugs(file), f"{page} links to {target}"
 
 
