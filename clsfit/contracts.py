@@ -16,7 +16,9 @@ factory's signature lists them, and are never options:
 ``optimizer``          schedulers only: the optimizer
 =====================  =========================================================================
 
-All other keyword parameters are options; ``**kwargs`` receives nothing. State (``state_dict``)
+All other keyword parameters are options; ``**kwargs`` receives nothing. The core itself gives every
+loss the option ``class_weights`` and every model the option ``weights``, which factories do not see
+unless they declare them; then the option is theirs alone. State (``state_dict``)
 consists of JSON values and tensors only, in dicts with string keys and in lists.
 
 Shapes: B samples in a batch, K classes, C channels, H and W pixels.
@@ -118,7 +120,9 @@ class Loss(Protocol):
         """[B] float (preferred) or a scalar, from ``logits`` [B, K] float and ``targets`` [B] int64.
 
         A per-sample loss is summed over samples, times the sample's weight where there is one, and
-        divided once by the number of samples of the optimizer step.
+        divided once by the number of samples of the optimizer step. The core's option
+        ``--loss.class_weights`` makes such weights, so a loss needs no option for them; a scalar refuses
+        them.
         """
 
 
