@@ -18,7 +18,7 @@ class LossOptions:
 
     class_weights: Annotated[
         Literal["balanced"] | dict[str, Annotated[float, Ge(0)]] | None,
-        "times each sample's loss: balanced (by the training pictures of each class), or {name: weight}, others 1",
+        "times each sample's loss, if it has one: balanced (by the training pictures per class), or {name: weight}",
     ] = None
 
 

@@ -76,7 +76,7 @@ def build_run(
     filled |= {"steps_per_epoch": len(steps), "total_steps": settings.epochs * len(steps)}
     optimizer, scheduler = _stepping(config, filled, model, loss)
     metrics = {choice.name: partial(make, choice, filled) for choice in config.all("metric")}
-    return Run(
+    run = Run(
         model=model,
         loss=loss,
         optimizer=optimizer,
@@ -99,6 +99,16 @@ def build_run(
         packages=packages_of(config),
         notes=notes,
     )
+    _check_together(config, run)
+    return run
+
+
+def _check_together(config: Config, run: Run) -> None:
+    """What can only be judged of the whole run: monitors, and what callbacks ask of it."""
+    run.monitor_for(getattr(run.scheduler, "monitor", None))
+    for choice in config.all("callback"):
+        if (check := getattr(run.hooks.callbacks[choice.name], "check", None)) is not None:
+            tried(choice.offer, partial(check, run), "when it checked the run")
 
 
 def _filled(config: Config, intake: Intake, finish: Finish) -> dict[str, Any]:

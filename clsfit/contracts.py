@@ -75,11 +75,19 @@ class Preprocessing:
         input_size: (height, width) in pixels.
         mean: per channel (one value, or three), subtracted from pixels in [0, 1].
         std: per channel (one value, or three), above 0; what they are divided by afterwards.
+
+    Raises:
+        ValueError: an attribute is not as said above.
     """
 
     input_size: tuple[int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        channels = {len(self.mean), len(self.std)}
+        if len(self.input_size) != 2 or not channels <= {1, 3} or min(*self.input_size, *self.std) <= 0:
+            raise ValueError(f"no size, mean and deviation of pictures: {self}")
 
 
 class Pretrained(Protocol):
@@ -228,7 +236,9 @@ class Callback(Protocol):
         accumulate: micro-batches per optimizer step that this callback asks for; read before the
             scheduler is built (absent in most callbacks).
 
-    One with state also has ``state_dict`` and ``load_state_dict``.
+    One with state also has ``state_dict`` and ``load_state_dict``. One that may not fit a run, because its
+    options name what the run has not, has ``check(run)``: called once the run is built, also by a dry run,
+    before anything is written; it raises :class:`clsfit.errors.ConfigError`, and changes nothing.
     """
 
 

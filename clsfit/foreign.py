@@ -10,10 +10,12 @@ import contextlib
 import hashlib
 import os
 import re
+import socket
 import sys
 import urllib.parse
 import warnings
-from collections.abc import Callable, Mapping
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -44,8 +46,14 @@ KEYS = (
 PREFIXES = ("module.", "_orig_mod.")
 """What torch's wrappers (data parallel, compile) put before every name."""
 
+_MOST_TIMES = 32
+"""How many times its size a file's tensors may take: what several names share lies in it once."""
+
+_ZIPPED = b"PK\x03\x04"
 _HASH = re.compile(r"-([0-9a-f]{8,64})\.[^.]*$")
 _CLASS = re.compile(r"(?:GLOBAL|[Uu]nsupported class) (\w+(?:\.\w+)+)")
+
+_SILENCE = 30.0  # seconds
 
 Say = Callable[[str], None]
 
@@ -90,7 +98,7 @@ def read_pickled(path: str | Path, say: Say | None = None) -> dict[str, torch.Te
     """
     path = Path(path)
     try:
-        loaded = _guarded(path, lambda: torch.load(path, map_location="cpu", weights_only=True))
+        loaded = _guarded(path, lambda: _load(path))
     except OSError as error:
         raise _unreadable(path, error) from None
     return _weights(loaded, path, say)
@@ -116,7 +124,7 @@ def download(url: str, *, directory: Path | None = None) -> dict[str, torch.Tens
     if path.exists():
         _check_hash(path)
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # where torch says what it downloads
+        with contextlib.redirect_stdout(sys.stderr), _patience():  # torch says on stdout what it downloads
             loaded = _guarded(
                 path,
                 lambda: torch.hub.load_state_dict_from_url(
@@ -138,6 +146,17 @@ def download(url: str, *, directory: Path | None = None) -> dict[str, torch.Tens
     return _weights(loaded, path, None)
 
 
+@contextlib.contextmanager
+def _patience() -> Iterator[None]:
+    """Limits how long a connection may be silent, for which torch's downloads have no argument."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_SILENCE if before is None else before)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
 def _check_hash(path: Path) -> None:
     named = _HASH.search(path.name)
     if named is None:
@@ -154,13 +173,35 @@ def _check_hash(path: Path) -> None:
         )
 
 
+def _load(path: Path) -> Any:
+    with path.open("rb") as file:
+        zipped = file.read(4) == _ZIPPED
+    if zipped:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+            script = any(entry.filename.endswith("/constants.pkl") for entry in archive.infolist())
+        if script:
+            raise CheckpointError(
+                "the file is TorchScript, a program and not weights alone",
+                printable(str(path)),
+                'where you trust it: torch.save(torch.jit.load(FILE).state_dict(), "weights.pt"), and import that',
+            )
+        if size > path.stat().st_size:  # torch reads compressed ones too, whatever they come to
+            raise CheckpointError(
+                f"the file is compressed, to {size:,} bytes from {path.stat().st_size:,}, as torch.save never does",
+                printable(str(path)),
+                "where you trust it, unpack it and zip it again without compression",
+            )
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
 def _guarded(path: Path, load: Callable[[], Any]) -> Any:
     """What ``load`` returns; failures of the system and the network as they are, all others as a CheckpointError."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch's own, about forms that it reads all the same
             return load()
-    except (OSError, HTTPException, MemoryError):
+    except (OSError, HTTPException, MemoryError, CheckpointError):
         raise
     except Exception as error:
         text = " ".join(str(error).split())
@@ -196,8 +237,11 @@ def _damaged(path: Path, reason: str) -> CheckpointError:
 
 def _weights(loaded: Any, path: Path, say: Say | None) -> dict[str, torch.Tensor]:
     """The weights in what a file held."""
+    passed: set[int] = set()  # a dict may hold itself
     while isinstance(loaded, Mapping) and not _tensors_of(loaded):
-        inside = [key for key, value in loaded.items() if isinstance(value, Mapping) and _holds_tensors(value)]
+        passed.add(id(loaded))
+        further = ((key, value) for key, value in loaded.items() if isinstance(value, Mapping))
+        inside = [key for key, value in further if id(value) not in passed and _holds_tensors(value)]
         known = [key for key in KEYS if key in inside]
         if not known and len(inside) != 1:
             raise _no_weights(path, [str(key) for key in inside])
@@ -213,10 +257,23 @@ def _weights(loaded: Any, path: Path, say: Say | None) -> dict[str, torch.Tensor
         raise _no_weights(path, ["tensors by name", *nested])
     if left_out := [printable(str(key)) for key in loaded if key not in tensors]:
         _tell(say, f"left out what is no tensor: {', '.join(left_out[:5])}" + (" ..." if left_out[5:] else ""))
-    odd = [name for name, t in tensors.items() if t.layout != torch.strided or t.is_quantized or t.is_meta]
-    if odd:
-        raise CheckpointError(f"{printable(odd[0])} is no plain tensor", printable(str(path)), "save it dense first")
+    _check_plain(tensors, path)
     return _without_prefixes(tensors, say)
+
+
+def _check_plain(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Refuses tensors that no safetensors file can hold, or no memory."""
+    for name, tensor in tensors.items():
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta or tensor.is_complex():
+            what = f"{printable(name)} is no plain tensor"
+            raise CheckpointError(what, printable(str(path)), "save it dense, of real numbers, first")
+    size, own = sum(tensor.nbytes for tensor in tensors.values()), path.stat().st_size
+    if size > _MOST_TIMES * own:
+        raise CheckpointError(
+            f"the file's {own:,} bytes stand for tensors of {size:,}, as their numbers repeat",
+            printable(str(path)),
+            "save tensors that are no expanded views",
+        )
 
 
 def _tensors_of(values: Mapping[Any, Any]) -> dict[str, torch.Tensor]:
@@ -224,10 +281,17 @@ def _tensors_of(values: Mapping[Any, Any]) -> dict[str, torch.Tensor]:
 
 
 def _holds_tensors(value: Any) -> bool:
-    if isinstance(value, torch.Tensor):
-        return True
-    inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple | set) else ()
-    return any(_holds_tensors(item) for item in inside)
+    """Whether a tensor lies anywhere in plain containers, which may share parts, or hold themselves."""
+    seen: set[int] = set()
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, torch.Tensor):
+            return True
+        if isinstance(item, Mapping | list | tuple | set) and id(item) not in seen:
+            seen.add(id(item))
+            waiting.extend(item.values() if isinstance(item, Mapping) else item)
+    return False
 
 
 def _without_prefixes(tensors: dict[str, torch.Tensor], say: Say | None) -> dict[str, torch.Tensor]:

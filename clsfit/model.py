@@ -31,7 +31,7 @@ from clsfit.pipeline.augment import Augmentation
 from clsfit.pipeline.batches import batch_bounds
 from clsfit.pipeline.finish import Finish
 from clsfit.pipeline.loader import Batch, Loader
-from clsfit.provenance import FORMAT, packages
+from clsfit.provenance import check_format, packages
 from clsfit.registry import Plugins
 from clsfit.results import EvaluatedPicture, Evaluation, Prediction
 from clsfit.storage import modelfile
@@ -205,7 +205,7 @@ class Model:
                     "give DATA: the folder where it is now",
                 )
         source = self._open(data)
-        table = remap(source.table(), self.class_names)
+        table = source.table().with_classes(self.class_names)
         return source, split.apply_recorded(table, recorded) if recorded is not None else table
 
     def _open(self, data: Any) -> Any:
@@ -240,12 +240,7 @@ def load(path: str | Path, *, device: str = "auto", threads: int | None = None) 
     """
     where = modelfile.resolve(Path(path))
     read = modelfile.read(where)
-    if read.header.get("format") != FORMAT:
-        raise CheckpointError(
-            f"the model file has format {read.header.get('format')!r}, and this clsfit reads {FORMAT}",
-            str(where),
-            "use the version of clsfit that wrote it: " + str(read.header.get("clsfit")),
-        )
+    check_format(read.header, where)
     try:
         needed = {entry["name"]: f"{entry['distribution']}=={entry['version']}" for entry in read.header["plugins"]}
         plugins = Plugins.discover(only=set(needed))
@@ -261,26 +256,6 @@ def load(path: str | Path, *, device: str = "auto", threads: int | None = None) 
             "install the plugin versions that it was trained with, named in its header",
         ) from error
     return model
-
-
-def remap(table: SampleTable, classes: tuple[str, ...]) -> SampleTable:
-    """``table`` with the model's classes; labels are matched by name.
-
-    Raises:
-        DataError: a label that the model does not know.
-    """
-    if table.classes == classes:
-        return table
-    unknown = [name for name in table.classes if name not in classes]
-    if unknown:
-        raise DataError(
-            f"the model does not know {len(unknown)} of the classes",
-            f"classes {', '.join(printable(name) for name in unknown[:5])}",
-            f"it knows {', '.join(printable(name) for name in classes[:10])}",
-        )
-    index = np.array([classes.index(name) for name in table.classes], dtype=np.int64)
-    targets = np.where(table.targets >= 0, index[table.targets], -1)
-    return SampleTable(table.paths, classes, targets, table.splits, table.groups, table.weights)
 
 
 def ranked(logits: torch.Tensor) -> tuple[list[int], list[list[float]]]:

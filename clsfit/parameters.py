@@ -23,6 +23,8 @@ from clsfit.hints import bounds_texts, element_bounds, is_collection, members, s
 from clsfit.registry import nearest, one_line
 
 if TYPE_CHECKING:
+    from pydantic import ValidationError
+
     from clsfit.registry import Offer
 
 SCALARS = (int, float, str, bool, Path)
@@ -222,8 +224,7 @@ def coerce(parameter: Parameter, value: Any, option: str, source: str = "") -> A
                 raise ValueError("this value is not allowed here")
             result = adapter.validate_python(candidate)
         except ValidationError as error:
-            # of a union's complaints, the one that came furthest into the value
-            problem = problem or max(error.errors(), key=lambda found: len(found["loc"]))["msg"]
+            problem = problem or _complaint(parameter.type, error)
         except ValueError as error:
             problem = problem or str(error)
         else:
@@ -233,6 +234,15 @@ def coerce(parameter: Parameter, value: Any, option: str, source: str = "") -> A
     raise ConfigError(
         f"{option}: {printable(shown(value))!r} does not fit: {problem}", beside(option, source), expected
     )
+
+
+def _complaint(hint: Any, error: ValidationError) -> str:
+    """Of a union's complaints the one that came furthest into the value; all, where none came into it."""
+    found = error.errors()
+    furthest = max(found, key=lambda one: len(one["loc"]))
+    if len(members(hint)) > 1 and len(furthest["loc"]) == 1:
+        return " or ".join(dict.fromkeys(one["msg"] for one in found)).replace(" or Input should be", " or")
+    return furthest["msg"]
 
 
 def shown(value: Any) -> str:

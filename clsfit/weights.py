@@ -7,7 +7,7 @@ imported only where tensors are read, so that a wrong FILE is refused before the
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -75,9 +75,15 @@ def preprocessing(config: Config) -> Preprocessing | None:
     if given is None:
         return None
     if given != _DEFAULT:
+        if not given or not Path(given).exists():
+            raise CheckpointError(
+                "there are no such weights to start from",
+                f"option --model.weights {printable(given)}",
+                "give none, default, a run's folder, or a .safetensors file that is there",
+            )
         path = modelfile.resolve(given)
         if _is_model_file(path):
-            finish = modelfile.read(path).header["finish"]
+            finish = _model_file(path).header["finish"]
             return Preprocessing(tuple(finish["input_size"]), tuple(finish["mean"]), tuple(finish["std"]))
     settings = config.settings
     if given != _DEFAULT and None not in {settings.input_size, settings.mean, settings.std}:
@@ -91,7 +97,7 @@ def preprocessing(config: Config) -> Preprocessing | None:
                 "give none or a FILE.safetensors, or choose another model",
             )
         return None
-    asked: Preprocessing = _tried(choice, pretrained.preprocessing)
+    asked: Preprocessing = _tried(choice, pretrained.preprocessing, Preprocessing)
     return asked
 
 
@@ -135,12 +141,12 @@ def start_from(choice: Selection, model: torch.nn.Module, classes: Sequence[str]
     where, other_classes = f"--model.weights {printable(given)}", False
     if given == _DEFAULT:
         assert pretrained is not None
-        tensors = _tried(choice, pretrained.tensors)
+        tensors = _tried(choice, pretrained.tensors, Mapping)
     else:
         tensors, trained_on = _read(modelfile.resolve(given))
         other_classes = trained_on is not None and trained_on != list(classes)
     if (fit := getattr(pretrained, "fit", None)) is not None:
-        tensors = _tried(choice, partial(fit, tensors, model))
+        tensors = _tried(choice, partial(fit, tensors, model), Mapping)
     loaded = load_into(model, tensors, len(classes), other_classes=other_classes, where=where)
     new = ", ".join(loaded.new[:4]) + (f" and {len(loaded.new) - 4} more" if loaded.new[4:] else "")
     total = loaded.copied + len(loaded.new)
@@ -159,11 +165,12 @@ def load_into(
 
     The first convolution is adapted to the model's channels: a picture with the same values in all of
     them gives what it gave before. The head stays as it was drawn where the file's has another number
-    of classes. Counters of batches, which old files lack, may be missing.
+    of classes. Counters of batches, which old files lack, may be missing, and of names that share their
+    memory all but one, as safetensors' own ``save_model`` writes them.
 
     Args:
         model: where they go.
-        tensors: by the names of its ``state_dict``.
+        tensors: by the names of its ``state_dict``; all may have one prefix more, as of a module around it.
         num_classes: K.
         other_classes: whether they were trained on other classes, so that the head stays as it was drawn
             even where there are as many.
@@ -175,15 +182,17 @@ def load_into(
     import torch
 
     state: dict[str, torch.Tensor] = model.state_dict()
+    tensors = _without_owner(tensors, state)
     stem = next((f"{n}.weight" for n, m in model.named_modules() if isinstance(m, torch.nn.Conv2d)), "")
     head = _head(model, num_classes) if other_classes else set()
     fitting: dict[str, torch.Tensor] = {}
     new: list[str] = []
     wrong = [f"{printable(name)} is not in the model" for name in tensors if name not in state]
+    there = {own.data_ptr() for name, own in state.items() if name in tensors}
     for name, own in state.items():
         given = tensors.get(name)
         if given is None:
-            if not name.endswith("num_batches_tracked"):
+            if not name.endswith("num_batches_tracked") and own.data_ptr() not in there:
                 wrong.append(f"{name} is missing")
         elif name in head or _other_head(given, own, num_classes):
             new.append(name)
@@ -204,6 +213,14 @@ def load_into(
         for name, tensor in fitting.items():
             state[name].copy_(tensor)
     return Loaded(len(fitting), tuple(new))
+
+
+def _without_owner(tensors: Mapping[str, torch.Tensor], known: Collection[str]) -> Mapping[str, torch.Tensor]:
+    """``tensors`` without the first part of their names where that is all that keeps them from being ``known``."""
+    owner = next(iter(tensors), "").partition(".")[0] + "."
+    if any(name in known for name in tensors) or not all(name.startswith(owner) for name in tensors):
+        return tensors
+    return {name.removeprefix(owner): tensor for name, tensor in tensors.items()}
 
 
 def _other_head(given: torch.Tensor, own: torch.Tensor, num_classes: int) -> bool:
@@ -233,11 +250,16 @@ def _pretrained(choice: Selection) -> Pretrained | None:
     return getattr(choice.offer.load(), "pretrained", None)
 
 
-def _tried(choice: Selection, call: Callable[[], Any]) -> Any:
-    """What ``call`` returns; a failure of it is the component's."""
+def _tried(choice: Selection, call: Callable[[], Any], kind: type[Any]) -> Any:
+    """What ``call`` returns, a ``kind``; a failure of it is the component's."""
     from clsfit.factory import tried
 
-    return tried(choice.offer, call, "at its pretrained weights")
+    def checked() -> Any:
+        if not isinstance(value := call(), kind):
+            raise TypeError(f"a {type(value).__name__} instead of a {kind.__name__}")
+        return value
+
+    return tried(choice.offer, checked, "at its pretrained weights")
 
 
 def _is_model_file(path: Path) -> bool:
@@ -258,6 +280,15 @@ def _is_model_file(path: Path) -> bool:
     raise CheckpointError(f"this is no safetensors file: {printable(reason)}", printable(str(path)), remedy)
 
 
+def _model_file(path: Path) -> modelfile.ModelFile:
+    """A model file of clsfit, of the format that this version reads."""
+    from clsfit.provenance import check_format
+
+    read = modelfile.read(path)
+    check_format(read.header, path)
+    return read
+
+
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], list[str] | None]:
     """The model's tensors in a safetensors file, and the classes if it is a model file of clsfit."""
     if not _is_model_file(path):
@@ -266,7 +297,7 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], list[str] | None]:
         return safetensors.torch.load_file(path), None
     from clsfit.engine.state import from_blob
 
-    read = modelfile.read(path)
+    read = _model_file(path)
     tensors = {n.removeprefix("model."): t for n, t in from_blob(read.blob).items() if n.startswith("model.")}
     return tensors, list(read.header["classes"])
 

@@ -7,7 +7,9 @@ import hashlib
 import http.server
 import io
 import pickle
+import socket
 import threading
+import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -122,11 +124,48 @@ def test_a_whole_module_is_refused(tmp_path: Path) -> None:
         ({"a": {"x": torch.ones(1)}, "b": {"y": torch.ones(1)}}, "several sets of tensors: a, b"),
         ({"x": torch.ones(1), "more": {"y": torch.ones(1)}}, "several sets of tensors: tensors by name, more"),
         ({"x": torch.ones(2, 2).to_sparse()}, "no plain tensor"),
+        ({"x": torch.ones(2, dtype=torch.complex128)}, "no plain tensor"),
+        ({"x": torch.ones(1).expand(1 << 20, 1 << 20)}, "stand for tensors of 4,398,046,511,104"),
     ],
 )
 def test_what_is_no_set_of_weights(content: Any, told: str, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=told):
         foreign.read_pickled(saved(tmp_path / "w.pt", content))
+
+
+def entangled(kind: str) -> dict[str, Any]:
+    """Containers that a walk in all directions would never leave, beside the weights."""
+    if kind == "dict":
+        itself: dict[str, Any] = {"flags": [torch.ones(1)]}
+        itself["model"] = itself
+        return itself
+    knot: list[Any] = [1]
+    for _ in range(60):
+        knot = [knot, knot]
+    if kind == "list":
+        knot.append(knot)
+    return {"model": WEIGHTS, "args": {"knot": knot}}
+
+
+@pytest.mark.parametrize("kind", ["list", "shared"])
+def test_containers_may_be_entangled(kind: str, tmp_path: Path) -> None:
+    assert_weights(foreign.read(saved(tmp_path / "w.pt", entangled(kind))))
+
+
+def test_a_dict_that_holds_itself_is_no_set_of_weights(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no tensors"):
+        foreign.read(saved(tmp_path / "w.pt", entangled("dict")))
+
+
+def test_a_compressed_archive_is_refused(tmp_path: Path) -> None:
+    """A file of a kilobyte would otherwise fill the memory."""
+    whole = saved(tmp_path / "whole.pt", {"w": torch.zeros(1 << 20)})
+    with zipfile.ZipFile(whole) as old, zipfile.ZipFile(tmp_path / "w.pt", "w", zipfile.ZIP_DEFLATED) as new:
+        for entry in old.infolist():
+            new.writestr(entry.filename, old.read(entry))
+    assert (tmp_path / "w.pt").stat().st_size < 1 << 14
+    with pytest.raises(CheckpointError, match="the file is compressed, to 4,"):
+        foreign.read(tmp_path / "w.pt")
 
 
 @pytest.mark.parametrize("keep", [0, 1, 100, 0.5, 0.95])
@@ -233,3 +272,20 @@ def test_no_network(where: str, served: tuple[Path, str], tmp_path: Path) -> Non
     assert url in refused.value.where
     assert str(tmp_path / "torch" / "hub" / "checkpoints") in refused.value.remedy
     assert "--model.weights FILE" in refused.value.remedy
+
+
+def test_torchscript_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "script.pt"
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)
+    with pytest.raises(CheckpointError, match="TorchScript") as refused:
+        foreign.read(path)
+    assert "state_dict()" in refused.value.remedy
+
+
+def test_a_silent_server_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(foreign, "_SILENCE", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(ResourceError, match="timed out"):
+            foreign.download(f"http://127.0.0.1:{port}/x-00000000.pth", directory=tmp_path)
+    assert socket.getdefaulttimeout() is None

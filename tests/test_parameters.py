@@ -252,6 +252,21 @@ def test_the_schema_knows_type_and_bounds() -> None:
     assert schema_of(Parameter("x", Tensor, None, "")) == {}
 
 
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("{cat: 2", "it should be 'balanced' or a valid dictionary"),
+        (2, "it should be 'balanced' or a valid dictionary"),
+        ({"cat": -1}, "it should be greater than or equal to 0"),
+    ],
+)
+def test_a_complaint_about_a_union_names_all_its_alternatives_or_goes_into_one(value: object, said: str) -> None:
+    weights = next(p for p in parameters_of(offer()) if p.name == "class_weights")
+    with pytest.raises(ConfigError) as caught:
+        coerce(weights, value, "--x")
+    assert str(caught.value).splitlines()[0].endswith(f"does not fit: {said}")
+
+
 def test_a_type_of_the_plugins_own_takes_any_value() -> None:
     assert coerce(Parameter("x", Tensor, MISSING, ""), [1, "a"], "--x") == [1, "a"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from clsfit import hookimpl, testing
+from clsfit.contracts import Preprocessing
 from clsfit.registry import Plugins
 
 CHECKS = {
@@ -282,6 +284,22 @@ class LooksAround(nn.Module):
         return self.head((images - images.mean(0)).flatten(1))
 
 
+def pretrained(**methods: Any) -> Any:
+    """A good model's factory, with weights that have ``methods`` in the place of good ones."""
+    good = {"preprocessing": lambda: Preprocessing((32, 32), (0.5,), (0.5,)), "tensors": dict}
+
+    def factory(num_classes: int) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, num_classes))
+
+    factory.pretrained = types.SimpleNamespace(**(good | methods))  # type: ignore[attr-defined]
+    return factory
+
+
+def test_a_model_with_weights() -> None:
+    testing.check_model(pretrained())
+    testing.check_model(pretrained(fit=lambda tensors, model: tensors))
+
+
 def test_a_lazy_model() -> None:
     testing.check_model(lazy)
 
@@ -426,6 +444,9 @@ class Listed:
         (testing.check_model, narrow, r"\(3, 4\)"),
         (testing.check_model, frozen, "can be trained"),
         (testing.check_model, LooksAround, "depend on its batch"),
+        (testing.check_model, pretrained(tensors=None), "method tensors"),
+        (testing.check_model, pretrained(preprocessing=dict), "a Preprocessing, not a dict"),
+        (testing.check_model, pretrained(fit=lambda tensors, model: {}), "the model's names and shapes"),
         (testing.check_callback, Misspelt, "on_epoch_finish"),
         (testing.check_callback, WrongArgument, "trainer"),
         (testing.check_callback, Unmarked, "on_epoch_end lacks @hookimpl"),

@@ -147,4 +147,6 @@ def _usage_error(error: typer.TyperException, asked: str) -> ConfigError:
     hint = f"see: {page} --help"
     if near or command:
         hint = f"Did you mean {near.rstrip(')').split(', ')[0] or command.rstrip('?')}?"
+    elif text.startswith("Got unexpected extra argument") and text.endswith(("(true)", "(false)")):
+        hint = "a switch takes no value: --NAME or --no-NAME"
     return ConfigError(text[:1].lower() + text[1:], "", hint)

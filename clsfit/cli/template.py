@@ -85,7 +85,7 @@ def read(path: Path, *, label_column: str | None = None, id_column: str | None =
         text = path.read_bytes().decode("utf-8", "surrogateescape")
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise ConfigError(f"the template cannot be read: {reason}", f"--template {name}") from error
+        raise ConfigError(f"the template cannot be read: {reason}", f"--template {name}", "check its name") from error
     if "\0" in text:
         raise DataError("the template is no text in UTF-8", name, "save it as CSV in UTF-8")
     separator = max(SEPARATORS, key=lambda candidate: _width(text, candidate))
@@ -108,7 +108,7 @@ def read(path: Path, *, label_column: str | None = None, id_column: str | None =
         ids.append(row[picture].value)
         spans.append((row[label].start, row[label].end))
     if not ids:
-        raise DataError("the template has no rows", name)
+        raise DataError("the template has no rows", name, "add a row for each picture")
     _refuse_twice(ids, columns[picture], name)
     return Template(name, text, separator, tuple(ids), tuple(spans))
 
@@ -167,7 +167,9 @@ def _columns(columns: list[str], label: str | None, picture: str | None, name: s
         wanted = known
     if wanted == wanted_id:
         raise ConfigError(
-            f"--label-column and --id-column name one column, {printable(columns[wanted])!r}", f"--template {name}"
+            f"--label-column and --id-column name one column, {printable(columns[wanted])!r}",
+            f"--template {name}",
+            f"name two of: {_list(columns)}",
         )
     if wanted_id is None:
         others = [number for number in range(len(columns)) if number != wanted]

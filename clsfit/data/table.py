@@ -14,6 +14,8 @@ from clsfit.errors import DataError, printable
 SPLITS = ("train", "val", "test")
 """The names of splits; a row without one has the empty text."""
 
+_SHOWN = 5  # classes that a message names
+
 
 @dataclass(frozen=True, eq=False)
 class SampleTable:
@@ -71,6 +73,25 @@ class SampleTable:
     def with_splits(self, splits: Sequence[str]) -> SampleTable:
         """This table with other splits, N texts."""
         return replace(self, splits=tuple(splits) or ("",) * len(self))
+
+    def with_classes(self, classes: Sequence[str]) -> SampleTable:
+        """This table with a model's classes, in their order; labels are matched by name.
+
+        Raises:
+            DataError: a class of the table that the model does not know.
+        """
+        if self.classes == tuple(classes):
+            return self
+        place = {name: index for index, name in enumerate(classes)}
+        if unknown := [name for name in self.classes if name not in place]:
+            raise DataError(
+                f"the model does not know {len(unknown)} of the classes",
+                f"classes {', '.join(printable(name) for name in unknown[:_SHOWN])}",
+                f"it knows {', '.join(printable(name) for name in classes[: 2 * _SHOWN])}",
+            )
+        index = np.array([place[name] for name in self.classes], dtype=np.int64)
+        targets = np.where(self.targets >= 0, index[self.targets], -1)
+        return replace(self, classes=tuple(classes), targets=targets)
 
     def select(self, rows: npt.NDArray[np.int64]) -> SampleTable:
         """The table of ``rows`` [M] int64, in their order; all classes stay."""

@@ -102,7 +102,8 @@ def _decoded(name: str, data: bytes) -> str:
             "save it as UTF-8",
         ) from error
     if "\0" in text:
-        raise _fault("the table holds a NUL character", name, len(text[: text.index("\0")].splitlines()) or 1)
+        line = len(text[: text.index("\0")].splitlines()) or 1
+        raise _fault("the table holds a NUL character", name, line, "save it as UTF-8")  # UTF-16 without its mark?
     return text
 
 

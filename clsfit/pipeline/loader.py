@@ -177,8 +177,9 @@ class Loader:
         if applied:
             images, targets, weights = self._chosen(epoch).apply(images, targets, applied, weights)
         if self._class_weights is not None:
+            own = self._class_weights
             soft = targets.is_floating_point()
-            by_class = targets @ self._class_weights if soft else self._class_weights.index_select(0, targets)
+            by_class = targets.to(own.dtype) @ own if soft else own.index_select(0, targets)
             weights = by_class if weights is None else weights * by_class
         return Batch(self._finish.normalise(images, self._memory_format), targets, weights, rows, errors)
 

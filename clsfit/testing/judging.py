@@ -23,6 +23,9 @@ def check_model(
 ) -> None:
     """Checks a model: shape of the logits, gradients, one picture at a time, and a saved state.
 
+    Of pretrained weights only what is known without them, since that takes a network: the pictures that they
+    want, and that ``fit`` leaves the model's own tensors as they are.
+
     Raises:
         AssertionError: it does not keep :class:`clsfit.contracts.Model`.
     """
@@ -53,6 +56,21 @@ def check_model(
     require(bool(trained), "no parameter of the model can be trained")
     model.train()(images).sum().backward()
     require(any(p.grad is not None for p in trained), "no gradient reaches the model's parameters")
+    if (pretrained := getattr(factory, "pretrained", None)) is not None:
+        _check_pretrained(pretrained, other)
+
+
+def _check_pretrained(pretrained: Any, model: torch.nn.Module) -> None:
+    from clsfit.contracts import Preprocessing
+
+    require(callable(getattr(pretrained, "tensors", None)), "pretrained weights have a method tensors()")
+    wanted = pretrained.preprocessing()
+    require(isinstance(wanted, Preprocessing), f"preprocessing() returns a Preprocessing, not {named(wanted)}")
+    if fit := getattr(pretrained, "fit", None):
+        own = model.state_dict()
+        fitted = fit(dict(own), model)
+        same = fitted.keys() == own.keys() and all(fitted[name].shape == own[name].shape for name in own)
+        require(same, "fit() does not leave tensors as they are that have the model's names and shapes")
 
 
 def check_loss(factory: Factory, *, num_classes: int = 4, **options: Any) -> None:

@@ -55,6 +55,7 @@ Run = Callable[..., Any]
         ("predict m x --top-k 0", "--top-k"),
         ("predict m x -o x.parquet", ".jsonl"),
         ("predict m x -o nowhere/x.csv", "nowhere"),
+        ("train --no-skip-bad digits false", "a switch takes no value: --NAME or --no-NAME"),
         ("--nothing", "--nothing"),
     ],
 )

@@ -141,6 +141,7 @@ def test_columns_that_are_not_clear_are_usage_errors(
     with pytest.raises(ConfigError) as caught:
         read(tmp_path, text, **options)
     assert said in str(caught.value)
+    assert caught.value.remedy
 
 
 @pytest.mark.parametrize(
@@ -161,6 +162,7 @@ def test_what_is_no_template_is_a_data_error(text: str, said: str, tmp_path: Pat
     with pytest.raises(DataError) as caught:
         read(tmp_path, text)
     assert said in str(caught.value)
+    assert caught.value.remedy
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,18 @@ def test_select_takes_every_column() -> None:
     assert table.classes == ("a", "b")
 
 
+def test_a_models_classes_are_matched_by_name() -> None:
+    table = _table(targets=np.array([0, -1, 1]), groups=("x", "y", "z"), weights=[1.0, 2.0, 3.0])
+    known = table.with_classes(("b", "c", "a"))
+    assert (known.classes, known.targets.tolist()) == (("b", "c", "a"), [2, -1, 0])
+    assert (known.paths, known.splits, known.groups) == (table.paths, table.splits, table.groups)
+    assert known.weights is table.weights
+    assert table.with_classes(("a", "b")) is table
+    with pytest.raises(DataError, match="does not know 1 of the classes") as refused:
+        table.with_classes(("a", "B"))
+    assert (refused.value.where, refused.value.remedy) == ("classes b", "it knows a, B")
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -164,6 +164,7 @@ def test_the_stamp_changes_with_a_file(write: Write) -> None:
         ("path,label\na.png,cat\nb.png,cat\n", "only one class: cat"),
         ("path,label,split\na.png,cat,\nb.png,dog,\nc.png,bird,val\n", "training does not know the class bird"),
         ("path,label\na.png,c\0t\nb.png,dog\n", "NUL"),
+        ("path,label\n".encode("utf-16-le").decode(), "save it as UTF-8"),
         ('path,label\na.png,"cat\nb.png,dog\n', "line 2"),
         ('path,label\na.png,cat\nb.png,"dog"s\n', "line 3"),
         (f"path,label\na.png,cat\nb.png,{'x' * (LONGEST + 1)}\n", "longer than"),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+import clsfit
 from clsfit.engine.run import order_of
 from clsfit.errors import ConfigError, PluginError
 
@@ -112,3 +113,23 @@ def test_overwrite_needs_a_name() -> None:
         clsfit.train(overwrite=True, verbosity=0)
     with pytest.raises(ConfigError, match="give one of them"):
         clsfit.train(output="x", overwrite=True, resume=True, verbosity=0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"callback": [{"name": "freeze", "pattern": "nothing_like_it"}]},
+        {"callback": [{"name": "freeze", "unfreeze_epoch": 3}]},
+        {"callback": [{"name": "early_stop", "monitor": "val/nothing"}]},
+        {"callback": [{"name": "checkpoint", "monitor": "val/nothing"}]},
+        {"scheduler": {"name": "plateau", "monitor": "val/nothing"}},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("dry_run", [True, False], ids=["dry", "real"])
+def test_what_does_not_fit_the_run_is_refused_before_anything_is_written(
+    tmp_path: Path, pictures: Path, options: dict[str, Any], dry_run: bool
+) -> None:
+    with pytest.raises(ConfigError):
+        clsfit.train(pictures, output=tmp_path / "run", epochs=2, verbosity=0, dry_run=dry_run, **options)
+    assert not (tmp_path / "run").exists()

@@ -37,14 +37,14 @@ class Twice:
 class Halves:
     soft_targets = True
 
-    def __init__(self, num_classes):
-        self.num_classes = num_classes
+    def __init__(self, num_classes, precision: str = "float32"):
+        self.num_classes, self.dtype = num_classes, getattr(torch, precision)
 
     def draw(self, key, sizes):
         return {}
 
     def apply(self, images, targets, parameters):
-        hot = torch.nn.functional.one_hot(targets, self.num_classes).float()
+        hot = torch.nn.functional.one_hot(targets, self.num_classes).to(self.dtype)
         return images, (hot + hot.roll(1, 1)) / 2
 
 class Soft(Each):
@@ -101,10 +101,12 @@ def test_evaluation_is_validation(tmp_path: Path, pictures: Path) -> None:
     assert evaluation.scores["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
 
 
-def test_of_soft_targets_it_is_their_mean(own: Any, tmp_path: Path, pictures: Path) -> None:
+@pytest.mark.parametrize("precision", ["float32", "float64", "bfloat16"])
+def test_of_soft_targets_it_is_their_mean(own: Any, tmp_path: Path, pictures: Path, precision: str) -> None:
     train = own(CODE, {"loss": "Soft", "augment": "Halves"})
     weights = {"bars": 2.0, "dots": 4.0, "rings": 8.0}
-    run = train(pictures, tmp_path / "run", loss={"name": "mine", "class_weights": weights}, augment=["mine"])
+    halves = {"name": "mine", "precision": precision}
+    run = train(pictures, tmp_path / "run", loss={"name": "mine", "class_weights": weights}, augment=[halves])
     assert run.metrics[0]["train/loss"] == pytest.approx(np.dot([3, 6, 5], COUNTS) / 50, rel=1e-6)
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from pathlib import Path
+from typing import Any
 
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import clsfit
 from clsfit.engine.sums import Sums, undefined_notes
 
 
@@ -88,3 +91,10 @@ def test_undefined_classes_are_named() -> None:
     assert undefined_notes({"f1": dict.fromkeys("ab", 0.0)}) == []
     (line,) = undefined_notes({"f1": dict.fromkeys("abcdefghijklm")})
     assert line.endswith("13 of 13 classes, left out of its value: a, b, c, d, e, f, g, h, i, j and 3 more")
+
+
+def test_a_run_names_them_once(drawn: Any, tmp_path: Path) -> None:
+    data = drawn(tmp_path / "few", {"bars": 10, "dots": 10, "rings": 1})  # a class keeps its last for training
+    clsfit.train(data, output=tmp_path / "run", model="mlp", metric=["balanced_accuracy"], epochs=2, verbosity=0)
+    said = "balanced_accuracy is undefined for 1 of 3 classes, left out of its value: rings\n"
+    assert (tmp_path / "run" / "log.txt").read_text().count(said) == 1

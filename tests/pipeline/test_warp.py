@@ -93,6 +93,13 @@ def test_a_scaled_box_equals_torchvision_resized_crop(noise):
     assert levels_apart(made, expected) <= 1
 
 
+def test_black_begins_at_the_edge_of_the_picture():
+    """It is not mixed into pixels that lie inside, as it would be into those that a zoomed rotation shows."""
+    c, s = np.cos(0.5), np.sin(0.5)
+    made = cut(np.full((40, 40, 1), 200, dtype=np.uint8), (40, 40), matrix=[[c, -s, 0], [s, c, 0], [0, 0, 1]])
+    assert made.unique().tolist() == [0, 200]
+
+
 @pytest.mark.parametrize("angle", [-30.0, 7.0, 45.0])
 def test_rotation_equals_torchvision(smooth, angle):
     canvas = smooth(64, 64)

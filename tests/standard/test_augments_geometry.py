@@ -268,6 +268,14 @@ def test_angles_are_uniform() -> None:
     np.testing.assert_allclose(np.quantile(angles, [0.1, 0.5, 0.9]), [-16, 0, 16], atol=0.8)
 
 
+def test_what_follows_a_center_crop_moves_over_the_whole_picture() -> None:
+    """So a training by boxes and a validation by the middle, the usual pair, is the two in this order."""
+    canvas = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    whole = RandomResizedCrop((1.0, 1.0), (1.0, 1.0))
+    assert (cut(canvas, (32, 32), CenterCrop(0.5), whole) == canvas).all()
+    assert (cut(canvas, (32, 32), whole, CenterCrop(0.5)) == cut(canvas, (32, 32), CenterCrop(0.5))).all()
+
+
 @pytest.mark.parametrize(("high", "wide", "fraction"), [(64, 64, 0.875), (100, 60, 0.5), (48, 80, 1.0)])
 def test_center_crop_equals_torchvision(high: int, wide: int, fraction: float) -> None:
     canvas = np.random.default_rng(0).integers(0, 256, (high, wide, 3), dtype=np.uint8)

@@ -124,9 +124,9 @@ def test_nan_and_none_are_no_improvement() -> None:
 
 def test_unknown_monitor_is_refused_at_the_start() -> None:
     with pytest.raises(ConfigError):
-        told(EarlyStop(monitor="val/nothing")).on_fit_start(run=FakeRun())
+        EarlyStop(monitor="val/nothing").check(FakeRun())
     with pytest.raises(ConfigError):
-        told(Checkpoint(monitor="val/nothing")).on_fit_start(run=FakeRun())
+        Checkpoint(monitor="val/nothing").check(FakeRun())
 
 
 @settings(max_examples=60, deadline=None)

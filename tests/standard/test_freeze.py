@@ -106,19 +106,19 @@ def test_what_the_model_froze_itself_stays_frozen() -> None:
 def test_a_pattern_must_find_some_and_leave_some(pattern: str, told: str) -> None:
     run: Any = FakeRun(small())
     with pytest.raises(ConfigError, match=told) as refused:
-        Freeze(pattern).on_fit_start(run=run)
+        Freeze(pattern).check(run)
     assert "features.0.weight" in refused.value.remedy
     assert "head.bias" in refused.value.remedy
     single: Any = FakeRun(nn.Linear(2, 2))
     with pytest.raises(ConfigError, match="no parameter"):
-        Freeze().on_fit_start(run=single)
+        Freeze().check(single)
 
 
 def test_unfreezing_after_the_end_is_refused() -> None:
     run: Any = FakeRun(small())
     with pytest.raises(ConfigError, match="5 epochs"):
-        Freeze(unfreeze_epoch=6).on_fit_start(run=run)
-    Freeze(unfreeze_epoch=5).on_fit_start(run=run)
+        Freeze(unfreeze_epoch=6).check(run)
+    Freeze(unfreeze_epoch=5).check(run)
 
 
 def test_options() -> None:

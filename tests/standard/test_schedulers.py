@@ -15,7 +15,7 @@ from clsfit_standard.schedulers.decay import Cosine, Linear
 from clsfit_standard.schedulers.onecycle import OneCycle
 from clsfit_standard.schedulers.plateau import Plateau
 from clsfit_standard.schedulers.step import Step
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
@@ -122,6 +122,7 @@ def test_step_is_torchs(options: dict[str, Any], distance: int, factor: float) -
 
 @settings(max_examples=100, deadline=None)
 @given(tenths=st.integers(1, 50), steps_per_epoch=st.integers(1, 40), number=st.integers(1, 200))
+@example(tenths=11, steps_per_epoch=25, number=1)
 def test_drops_come_at_the_nearest_step(tenths: int, steps_per_epoch: int, number: int) -> None:
     """Also where a distance is no whole number of steps: the distances add up, their rounding does not."""
     optimizer = groups()

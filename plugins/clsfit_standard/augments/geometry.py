@@ -154,9 +154,11 @@ class Rotate:
 
 
 class CenterCrop:
-    """The middle of the window, enlarged to the input. Not random: whatever sees the pictures sees this part.
+    """The middle of the window, enlarged to the input. Not random.
 
-    Validation, evaluation and prediction apply it too, and the model file records it.
+    Validation, evaluation and prediction apply it too, and the model file records it. What is listed after it
+    may move over the whole picture, as it may beyond the window: ``random_resized_crop`` takes its boxes from
+    all of it, and a small turn of ``rotate`` needs no zoom. What is listed before it is cropped by it.
 
     Args:
         fraction: of the window's height and width that is kept, in (0, 1].

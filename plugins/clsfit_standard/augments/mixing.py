@@ -40,7 +40,7 @@ class _Mixing:
         """[B, K] float32 from [B] int64 or [B, K] float."""
         if not targets.is_floating_point():
             hot = torch.zeros(len(targets), self.num_classes, device=targets.device)
-            targets = hot.scatter_(1, targets[:, None], 1.0)  # F.one_hot reads its targets on the host first
+            targets = hot.scatter_(1, targets[:, None], 1.0)  # float32 at once, as F.one_hot's are int64
         return self._mean(targets, parameters)
 
     def weigh(self, weights: torch.Tensor, parameters: Parameters) -> torch.Tensor:

@@ -38,6 +38,10 @@ class Checkpoint:
         self.monitor = monitor
         self.every_steps, self.every_epochs, self.every_seconds = every_steps, every_epochs, every_seconds
 
+    def check(self, run: Run) -> None:
+        """Refuses a key that metrics.jsonl will not have."""
+        run.monitor_for(self.monitor)
+
     @hookimpl
     def on_fit_start(self, run: Run) -> None:
         if self.monitor is not None:

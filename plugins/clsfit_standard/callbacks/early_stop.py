@@ -28,10 +28,9 @@ class EarlyStop:
         self.best_epoch = 0
         self.waited = 0
 
-    @hookimpl
-    def on_fit_start(self, run: Run) -> None:
-        if self.monitor is not None:
-            run.monitor_for(self.monitor)  # an unknown key is an error before the first step
+    def check(self, run: Run) -> None:
+        """Refuses a key that metrics.jsonl will not have."""
+        run.monitor_for(self.monitor)
 
     @hookimpl
     def on_epoch_end(self, run: Run) -> None:

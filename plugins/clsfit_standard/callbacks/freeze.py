@@ -30,17 +30,21 @@ class Freeze:
         self.pattern, self.unfreeze_epoch = pattern, unfreeze_epoch
         self._frozen: list[nn.Parameter] = []
 
-    @hookimpl
-    def on_fit_start(self, run: Run) -> None:
+    def check(self, run: Run) -> None:
+        """Refuses an epoch that the run has not, and a pattern that finds nothing or everything."""
         if self.unfreeze_epoch is not None and self.unfreeze_epoch > run.epochs:
             raise ConfigError(
                 f"the run has {run.epochs} epochs and would never unfreeze in epoch {self.unfreeze_epoch}",
                 "option --callback.freeze.unfreeze_epoch",
                 "give an epoch of the run, or leave the option out",
             )
-        chosen = self._chosen(run.model)
+        self._chosen(run.model)
+
+    @hookimpl
+    def on_fit_start(self, run: Run) -> None:
         if self._is_over(run):
             return
+        chosen = self._chosen(run.model)
         for parameter in chosen:
             parameter.requires_grad_(False)
         self._frozen = chosen

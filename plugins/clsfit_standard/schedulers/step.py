@@ -43,5 +43,6 @@ class Step(Constant):
         super().__init__(optimizer, steps_per_epoch, warmup_epochs, warmup_steps)
 
     def rate(self, base: float) -> float:
-        # Half a step more is the nearest step, and keeps whole distances clear of rounding.
-        return base * self.factor ** math.floor((self.steps + 0.5) / self.distance)
+        # Half a step more is the nearest step. The slack is for distances such as 1.1 epochs of 25 steps,
+        # whose half step the product misses by its last digit.
+        return base * self.factor ** math.floor((self.steps + 0.5) / self.distance + 1e-9)
