@@ -10,17 +10,17 @@ from annotated_types import Ge, Gt, Le
 from clsfit import Component
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False)
 class HorizontalFlipOptions:
     p: Annotated[float, "probability of a flip", Ge(0), Le(1)] = 0.5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False)
 class CropOptions:
     padding: Annotated[int, "black border on each side, in pixels of the model's input", Ge(0)] = 4
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False)
 class RandomResizedCropOptions:
     scale: Annotated[
         tuple[Annotated[float, Gt(0), Le(1)], Annotated[float, Gt(0), Le(1)]],
@@ -38,29 +38,29 @@ class RandomResizedCropOptions:
                 raise ValueError(f"{name}: the smallest comes first, {smallest:g} is above {largest:g}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False)
 class RotateOptions:
     degrees: Annotated[float, "largest angle to either side, in degrees", Ge(0), Le(180)] = 10.0
     corners: Annotated[Literal["zoom", "black"], "zoom in until no corner is black, or leave corners black"] = "zoom"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False)
 class CenterCropOptions:
     fraction: Annotated[float, "share of height and width that is kept", Gt(0), Le(1)] = 0.875
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False)
 class GrayscaleOptions:
     p: Annotated[float, "probability that a picture loses its colour", Ge(0), Le(1)] = 0.1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False)
 class MixUpOptions:
     alpha: Annotated[float, "of Beta(alpha, alpha), from which a sample's share is drawn", Gt(0)] = 0.2
     p: Annotated[float, "probability that a sample is mixed", Ge(0), Le(1)] = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False)
 class CutMixOptions:
     alpha: Annotated[float, "of Beta(alpha, alpha), from which a sample's share is drawn", Gt(0)] = 1.0
     p: Annotated[float, "probability that a sample is mixed", Ge(0), Le(1)] = 1.0

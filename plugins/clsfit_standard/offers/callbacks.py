@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt
 from clsfit import Component
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class CheckpointOptions:
     monitor: Annotated[str | None, "key of metrics.jsonl that makes a model the best; none: first val/<metric>"] = None
     every_steps: Annotated[int | None, "save after so many optimizer steps; none: not by steps", Ge(1)] = None
@@ -23,24 +23,24 @@ class CheckpointOptions:
     free_on_resume: ClassVar[frozenset[str]] = frozenset({"every_steps", "every_epochs", "every_seconds"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False)
 class EarlyStopOptions:
     monitor: Annotated[str | None, "key of metrics.jsonl to watch, such as val/loss; none: the run's monitor"] = None
     patience: Annotated[int, "stop after exactly so many epochs in a row without improvement", Ge(1)] = 10
     min_delta: Annotated[float, "least change that counts as improvement, in the monitor's unit", Ge(0)] = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False)
 class AccumulateOptions:
     steps: Annotated[int, "batches per optimizer step", Ge(1)]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False)
 class ClipGradientsOptions:
     max_norm: Annotated[float, "largest Euclidean norm of all gradients together", Gt(0)] = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False)
 class FreezeOptions:
     pattern: Annotated[
         str | None, "regular expression searched in the parameters' names; none: all but the last layer"

@@ -11,19 +11,19 @@ from clsfit import Component
 from clsfit_standard.offers.none import NoOptions
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False)
 class FocalOptions:
     gamma: Annotated[float, "how much easy samples count less; 0 is cross entropy", Ge(0)] = 2.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False)
 class LabelSmoothingOptions:
     smoothing: Annotated[
         float, "share of the target spread evenly over all classes; 0 is cross entropy", Ge(0), Lt(1)
     ] = 0.1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False)
 class SoftF1Options:
     cross_entropy: Annotated[float, "share of cross entropy blended in; 0 is soft F1 alone", Ge(0), Le(1)] = 0.0
 

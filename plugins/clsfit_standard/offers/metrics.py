@@ -11,7 +11,7 @@ from clsfit import Component
 from clsfit_standard.offers.none import NoOptions
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False)
 class AverageOptions:
     average: Annotated[
         Literal["macro", "micro", "weighted"],
@@ -20,17 +20,17 @@ class AverageOptions:
     zero_division: Annotated[int, "value where the denominator is 0: 0 or 1", Ge(0), Le(1)] = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False)
 class TopKOptions:
     k: Annotated[int, "how many of a picture's classes count; more than there are count as all", Ge(1)] = 5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False)
 class RankOptions:
     k: Annotated[int | None, "ranks beyond it count 0; none: all count", Ge(1)] = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False)
 class OrderOptions:
     order: Annotated[
         tuple[str, ...] | None,
@@ -38,7 +38,7 @@ class OrderOptions:
     ] = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False)
 class AUROCOptions:
     average: Annotated[Literal["macro", "weighted"], "over classes equally, or by their number of samples"] = "macro"
 

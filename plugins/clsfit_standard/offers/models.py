@@ -11,19 +11,19 @@ from clsfit import Component
 from clsfit_standard.offers.none import NoOptions
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False)
 class SmallCNNOptions:
     width: Annotated[int, "channels of the first convolution", Ge(1)] = 32
     dropout: Annotated[float, "probability of dropping a feature before the last layer", Ge(0), Lt(1)] = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False)
 class MLPOptions:
     hidden: Annotated[tuple[Annotated[int, Ge(1)], ...], "units of each hidden layer; empty: a linear model"] = (128,)
     dropout: Annotated[float, "probability of dropping a unit of a hidden layer", Ge(0), Lt(1)] = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False)
 class ResNetOptions:
     stem: Annotated[
         Literal["imagenet", "small"],

@@ -10,7 +10,7 @@ from annotated_types import Ge, Lt
 from clsfit import Component
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False)
 class SGDOptions:
     lr: Annotated[float, "learning rate", Ge(0)] = 0.05
     momentum: Annotated[float, "share of the last step that is kept; 0 keeps none", Ge(0), Lt(1)] = 0.9
@@ -22,7 +22,7 @@ class SGDOptions:
             raise ValueError("nesterov needs a momentum above 0")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False)
 class AdamOptions:
     lr: Annotated[float, "learning rate", Ge(0)] = 1e-3
     betas: Annotated[
@@ -33,7 +33,7 @@ class AdamOptions:
     weight_decay: Annotated[float, "L2 penalty, added to the gradient; not on norms and biases", Ge(0)] = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, repr=False)
 class AdamWOptions(AdamOptions):
     weight_decay: Annotated[float, "share of a weight lost per step, times lr; not on norms and biases", Ge(0)] = 0.01
 

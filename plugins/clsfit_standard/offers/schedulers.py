@@ -12,7 +12,7 @@ from clsfit import Component
 _RISE, _MAX_MOMENTUM, _MIN_MOMENTUM = 0.3, 0.95, 0.85
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class ConstantOptions:
     warmup_epochs: Annotated[float, "linear warm-up, in epochs (0.5 is half of one)", Ge(0)] = 0.0
     warmup_steps: Annotated[int, "linear warm-up, in optimizer steps; instead of warmup_epochs", Ge(0)] = 0
@@ -22,12 +22,12 @@ class ConstantOptions:
             raise ValueError("warmup_epochs and warmup_steps are two units of one thing: give one of them")
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class DecayOptions(ConstantOptions):
     min_lr: Annotated[float, "learning rate after the last step", Ge(0)] = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class StepOptions(ConstantOptions):
     every_epochs: Annotated[float, "distance of the drops, in epochs; 0: a third of the run", Ge(0)] = 0.0
     every_steps: Annotated[int, "distance of the drops, in optimizer steps; instead of every_epochs", Ge(0)] = 0
@@ -39,7 +39,7 @@ class StepOptions(ConstantOptions):
             raise ValueError("every_epochs and every_steps are two units of one thing: give one of them")
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class OneCycleOptions(ConstantOptions):
     warmup_epochs: Annotated[float, "length of the rise, in epochs; instead of rise", Ge(0)] = 0.0
     warmup_steps: Annotated[int, "length of the rise, in optimizer steps; instead of rise", Ge(0)] = 0
@@ -60,7 +60,7 @@ class OneCycleOptions(ConstantOptions):
             raise ValueError("max_momentum and min_momentum do nothing without cycle_momentum")
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False)
 class PlateauOptions(ConstantOptions):
     factor: Annotated[float, "what the learning rate is multiplied by", Gt(0), Lt(1)] = 0.1
     patience: Annotated[int, "epochs in a row without improvement before the rate is lowered", Ge(1)] = 10
