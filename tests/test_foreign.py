@@ -274,6 +274,7 @@ def test_no_network(where: str, served: tuple[Path, str], tmp_path: Path) -> Non
     assert "--model.weights FILE" in refused.value.remedy
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # torch prefers torch.export now; the files are still about
 def test_torchscript_is_named(tmp_path: Path) -> None:
     path = tmp_path / "script.pt"
     torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)

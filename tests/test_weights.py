@@ -159,7 +159,9 @@ def test_weights_that_fail_are_their_plugins_fault(train: Any, name: str, told: 
 
 
 def test_a_components_own_option_of_that_name_is_its_own(train: Any) -> None:
-    train("run", model={"name": "own", "weights": "theirs"})
+    run = train("run", model={"name": "own", "weights": "theirs"})
+    assert "weights: theirs" in (run.directory / "config.yaml").read_text()
+    assert "tensors" not in (run.directory / "log.txt").read_text(), "the core looks for no file of that name"
 
 
 def test_a_run_of_the_same_classes(train: Any, tmp_path: Path) -> None:
