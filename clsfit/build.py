@@ -60,16 +60,14 @@ def build_run(
     finish = finish_of(config, intake)
     filled = _filled(config, intake, finish)
     by_class = class_weights(added_option(config.one("loss"), "class_weights"), table.classes, filled["class_counts"])
-    weighted = "--loss.class_weights" if by_class is not None else "the data set" if table.weights is not None else ""
-    model, loss = _modules(config, filled, device, weighted)
+    model, loss = _modules(config, filled, device, _source_of_weights(by_class, intake))
     started = start_from(config.one("model"), model, filled["class_names"]) if starts else []
     sampler = make(config.one("sampler"), filled)
     callbacks = {choice.name: make(choice, filled) for choice in config.all("callback")}
     augments = [(choice.name, make(choice, filled)) for choice in config.all("augment")]
     check_targets(config, loss, augments)
-    part = partial(_part, config, intake, finish, device, by_class)
     augmentation = Augmentation(augments)
-    train, val = part("train", augmentation), part("val", augmentation)
+    train, val = (_part(config, intake, finish, device, by_class, name, augmentation) for name in ("train", "val"))
     order = tried(config.one("sampler").offer, partial(order_of, sampler, 0, train.targets), "in epoch 0")
     steps = windows(batch_bounds(len(order), settings.batch_size), _accumulate(callbacks))
     notes = [*started, *_weights_notes(by_class, table.classes, train.targets, order), *_batchwise_notes(loss, steps)]
@@ -101,6 +99,13 @@ def build_run(
     )
     _check_together(config, run)
     return run
+
+
+def _source_of_weights(by_class: npt.NDArray[np.float64] | None, intake: Intake) -> str:
+    """Where samples' weights come from, for messages; empty: there are none."""
+    if by_class is not None:
+        return "--loss.class_weights"
+    return "the data set" if intake.table.weights is not None else ""
 
 
 def _check_together(config: Config, run: Run) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -70,24 +70,9 @@ def evaluate(
         evaluation = loaded.evaluate(
             data, split=split, batch_size=batch_size, workers=workers, progress=common.bar(alone=True)
         )
-        for name in targets:
-            if name not in evaluation.scores:
-                raise ConfigError(
-                    f"this model has no metric {printable(name)!r}",
-                    f"--fail-under {printable(name)}",
-                    "its metrics: " + ", ".join(key for key in evaluation.scores if key != "loss"),
-                )
-            if not evaluation.higher_is_better[name]:
-                raise ConfigError(
-                    f"{printable(name)} is good when it is low",
-                    f"--fail-under {printable(name)}",
-                    "name a metric that is good when it is high",
-                )
+        _check_targets(targets, evaluation)
         if predictions is not None:
-            columns = ["path", "label", "predicted", "probability"]
-            columns += [f"p({name})" for name in evaluation.class_names]
-            rows = ([r.path, r.label, r.predicted, r.probability, *r.probabilities] for r in evaluation.rows)
-            tables.write(predictions, columns, rows, option="--predictions")
+            _write_predictions(predictions, evaluation)
         if as_json:
             tables.put(tables.json_text({**evaluation.scores, "per_class": evaluation.per_class}))
         else:
@@ -118,6 +103,30 @@ def _targets(given: Sequence[str]) -> dict[str, float]:
             raise ConfigError("a loss is good when it is low", "--fail-under loss", "name a metric")
         targets[name] = value
     return targets
+
+
+def _check_targets(targets: Collection[str], evaluation: Evaluation) -> None:
+    """Refuses a target for a metric that the model has not, or that is good when it is low."""
+    for name in targets:
+        if name not in evaluation.scores:
+            raise ConfigError(
+                f"this model has no metric {printable(name)!r}",
+                f"--fail-under {printable(name)}",
+                "its metrics: " + ", ".join(key for key in evaluation.scores if key != "loss"),
+            )
+        if not evaluation.higher_is_better[name]:
+            raise ConfigError(
+                f"{printable(name)} is good when it is low",
+                f"--fail-under {printable(name)}",
+                "name a metric that is good when it is high",
+            )
+
+
+def _write_predictions(file: Path, evaluation: Evaluation) -> None:
+    columns = ["path", "label", "predicted", "probability"]
+    columns += [f"p({name})" for name in evaluation.class_names]
+    rows = ([r.path, r.label, r.predicted, r.probability, *r.probabilities] for r in evaluation.rows)
+    tables.write(file, columns, rows, option="--predictions")
 
 
 def _judge(targets: Mapping[str, float], scores: Mapping[str, float | None]) -> None:

@@ -94,11 +94,7 @@ def take_in(
         split.hold_out(table, wishes.val_fraction, wishes.seed)  # groups that cannot be divided are told now
     scan = checks.scan(source, table, wishes.workers)
     bad = dict(scan.bad)
-    good = _others(bad, len(table))
-    channels = wishes.channels or (1 if len(good) and bool(scan.gray[good].all()) else 3)
-    common = checks.common_size(scan)
-    size = wishes.input_size or (common if common and max(common) <= _LARGEST_COMMON else (_DEFAULT_SIZE,) * 2)
-    prepare = Prepare(channels, None if common == size else round(_CANVAS_FACTOR * max(size)))
+    prepare, size = _form(scan, _others(bad, len(table)), wishes)
     made, more = canvases.build(
         source,
         np.arange(len(table.paths)),
@@ -123,6 +119,14 @@ def take_in(
     _refuse_unlabelled(table)
     notes += group_split.describe(table) if table.groups else ()
     return Intake(table, made, prepare, size, own_val, left_out, fingerprint, notes)
+
+
+def _form(scan: checks.Scan, good: npt.NDArray[np.int64], wishes: Wishes) -> tuple[Prepare, tuple[int, int]]:
+    """How canvases are made, and the input size: as is wished for, else as the ``good`` pictures are."""
+    channels = wishes.channels or (1 if len(good) and bool(scan.gray[good].all()) else 3)
+    common = checks.common_size(scan)
+    size = wishes.input_size or (common if common and max(common) <= _LARGEST_COMMON else (_DEFAULT_SIZE,) * 2)
+    return Prepare(channels, None if common == size else round(_CANVAS_FACTOR * max(size))), size
 
 
 def _refuse_unlabelled(table: SampleTable) -> None:
