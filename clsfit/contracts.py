@@ -235,10 +235,17 @@ class Callback(Protocol):
     Attributes:
         accumulate: micro-batches per optimizer step that this callback asks for; read before the
             scheduler is built (absent in most callbacks).
+        averaged: a module like the model, with averaged weights: validation judges it and the model files
+            hold it, in the model's place (absent in most callbacks; None counts as absent). Made in
+            ``on_fit_start`` at the latest.
 
     One with state also has ``state_dict`` and ``load_state_dict``. One that may not fit a run, because its
     options name what the run has not, has ``check(run)``: called once the run is built, also by a dry run,
     before anything is written; it raises :class:`clsfit.errors.ConfigError`, and changes nothing.
+
+    One that knows a way on when a loss or gradient is not finite has ``recover(run, error) -> bool``: whether
+    training goes on, from where ``run`` is then (see :meth:`clsfit.engine.run.Run.roll_back`). The callbacks
+    are asked in their order until one says yes.
     """
 
 

@@ -68,9 +68,16 @@ class ResourceError(ClsfitError):
 
 
 class DivergedError(ClsfitError):
-    """A loss or a gradient is not finite."""
+    """A loss or a gradient is not finite.
+
+    Attributes:
+        step: the optimizer step, from 1; 0 if that is not known.
+        pictures: the paths of its pictures.
+    """
 
     exit_code = ExitCode.DIVERGED
+    step = 0
+    pictures: tuple[str, ...] = ()
 
 
 class PluginError(ClsfitError):

@@ -84,7 +84,7 @@ def check_model(offer: Offer, model: torch.nn.Module, filled: Mapping[str, Any],
     model.eval()
     with torch.no_grad():
         logits = tried(offer, partial(model, images))
-    model.to(memory_format=devices.memory_format(device))
+    devices.lay_out(model, device)
     if not isinstance(logits, torch.Tensor) or logits.shape != (2, filled["num_classes"]):
         got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
         raise _broken(offer, f"logits must be [B, {filled['num_classes']}] for B=2 pictures, not {got}")

@@ -19,11 +19,10 @@ from clsfit.data.threads import workers_of
 from clsfit.engine import device as devices
 from clsfit.engine import precision as precisions
 from clsfit.engine.blame import raise_blamed
-from clsfit.engine.checkpoint import load_weights
 from clsfit.engine.infer import evaluate, infer
 from clsfit.engine.precision import Precision
 from clsfit.engine.report import Reporter
-from clsfit.engine.state import from_blob
+from clsfit.engine.state import from_blob, load_weights
 from clsfit.engine.sums import Sums
 from clsfit.errors import CheckpointError, ConfigError, DataError, PluginError, ResourceError, printable
 from clsfit.factory import build_module, make
@@ -248,7 +247,7 @@ def load(path: str | Path, *, device: str = "auto", threads: int | None = None) 
         model = Model(where, read.header, plugins, devices.choose(device))
         devices.set_threads(threads, model.finish.values(read.header["batch_size"]))
         load_weights(model.module, model.loss, from_blob(read.blob))  # lazy layers get their shapes here
-        model.module.to(memory_format=devices.memory_format(model.device))
+        devices.lay_out(model.module, model.device)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"the model file does not fit: {type(error).__name__}: {str(error).splitlines()[0]}",

@@ -60,6 +60,12 @@ def memory_format(device: torch.device) -> torch.memory_format:
     return torch.channels_last if device.type == "cuda" else torch.contiguous_format
 
 
+def lay_out(model: torch.nn.Module, device: torch.device) -> None:
+    """Gives a model the device's memory format; on a CPU it keeps the one that it was built with."""
+    if memory_format(device) == torch.channels_last:
+        model.to(memory_format=torch.channels_last)
+
+
 def reseed(device: torch.device, seed: int) -> None:
     """Seeds torch's default generators, which layers such as dropout draw from, without a wait."""
     torch.default_generator.manual_seed(seed)

@@ -77,10 +77,17 @@ class Watch:
         paths = [self.run.train.paths[row] for part in rows for row in part]
         shown = ", ".join(printable(path) for path in paths[:8])
         more = f" and {len(paths) - 8} more (all in log.txt)" if len(paths) > 8 else ""
-        if self.run.directory is not None:
-            self.run.directory.log.append(f"not finite at step {step}: {', '.join(map(printable, paths))}")
-        raise DivergedError(
+        error = DivergedError(
             f"the loss or a gradient is not finite at step {step + 1} (epoch {self.run.epoch + 1})",
             f"its pictures: {shown}{more}",
             "the weights before that step are kept; lower --optimizer.lr, or look at these pictures",
         )
+        error.step, error.pictures = step + 1, tuple(paths)
+        note(self.run, error)
+        raise error
+
+
+def note(run: Run, error: DivergedError) -> None:
+    """Writes every picture of the step that diverged to log.txt."""
+    if run.directory is not None:
+        run.directory.log.append(f"not finite at step {error.step}: {', '.join(map(printable, error.pictures))}")

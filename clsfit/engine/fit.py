@@ -15,11 +15,14 @@ from clsfit.engine.closure import Closure
 from clsfit.engine.device import reseed
 from clsfit.engine.divergence import Watch
 from clsfit.engine.infer import evaluate, loss_sum, takes_images
+from clsfit.engine.modelfiles import save_summary
 from clsfit.engine.modes import training_mode
+from clsfit.engine.records import Best
 from clsfit.engine.report import epoch_line
-from clsfit.engine.run import Best, Run
+from clsfit.engine.run import Run
 from clsfit.engine.signals import interruptible, leave_if_interrupted
 from clsfit.engine.sums import undefined_notes
+from clsfit.errors import DivergedError
 from clsfit.keyed import step_seed
 from clsfit.pipeline.batches import Window
 from clsfit.pipeline.loader import Batch
@@ -37,7 +40,11 @@ def fit(run: Run) -> None:
         with interruptible(run):
             start(run)
             while run.goes_on:
-                train_epoch(run)
+                try:
+                    train_epoch(run)
+                except DivergedError as error:
+                    recover(run, error)
+                    continue
                 validate(run)
                 end_epoch(run)
             finish(run)
@@ -46,6 +53,8 @@ def fit(run: Run) -> None:
         report_failures(run, "on_error", error=error)
         raise_blamed(error, run.packages)
     finally:
+        if (failure := run.saver.close()) is not None:
+            run.say(f"the last save failed: {failure}")
         report_failures(run, "on_fit_end")
 
 
@@ -81,18 +90,20 @@ def train_epoch(run: Run) -> None:
         if on_gradients:
             on_gradients(run=run)
         if watch.may_step(rows):
-            optimizer.step(*again.arguments)
+            with run.rates():
+                optimizer.step(*again.arguments)
         optimizer.zero_grad()
-        run.lr = optimizer.param_groups[0]["lr"]
+        run.lr = optimizer.param_groups[0]["lr"] * run.lr_factor
         if scheduler_steps:
             run.scheduler.step()
         run.step += 1
         run.train_seconds = time.perf_counter() - started
         if on_step_end:
             on_step_end(run=run)
-        if run.save_due or run.interrupt or run.stop_reason:
+        if run.save_due or run.interrupt or run.stop_reason or run.saver.failed:
             watch.read(run.step)
             paused = time.perf_counter()
+            run.saver.check()
             run.save_if_due()
             leave_if_interrupted(run)
             started += time.perf_counter() - paused  # saving is not training: it does not count against the speed
@@ -103,14 +114,31 @@ def train_epoch(run: Run) -> None:
     run.train_seconds = time.perf_counter() - started
 
 
+def recover(run: Run, error: DivergedError) -> None:
+    """Asks the callbacks for a way on after a divergence; raises ``error`` again if none has one."""
+    for callback in run.hooks.callbacks.values():
+        answer = getattr(callback, "recover", None)
+        if answer is not None and answer(run, error):
+            return
+    raise error
+
+
 def start(run: Run) -> None:
-    """Announces the run; a fresh one is saved at step 0, which finds a full disk in its first minute."""
+    """Announces the run, saves it, and loads a fresh one back.
+
+    So a full disk and a state that cannot be restored are found in its first minute.
+    """
     if tell := run.hooks.teller("on_fit_start"):
         tell(run=run)
     if "metric" in moments_of(run.scheduler):  # only now: a callback may have chosen run.monitor
         key = getattr(run.scheduler, "monitor", None)
         run.scheduler.higher_is_better = run.monitor_for(key).higher_is_better
+    _ = run.judged  # two averages are told now
     run.save_now()
+    run.saver.flush()
+    if run.directory is not None and run.step == run.epoch == 0:
+        checkpoint.prove(run)
+        checkpoint.check_room(run)
 
 
 def begin_epoch(run: Run) -> None:
@@ -136,7 +164,7 @@ def validate(run: Run) -> None:
     samples, scores = run.sums.samples, run.sums.scores("train/")
     if run.val is not None:
         batches = run.reporter.bar(run.val_batches(), len(run.val_bounds), "validation", "batch")
-        sums = evaluate(run.model, run.loss, watched(run, batches), run.precision, run.new_sums())
+        sums = evaluate(run.judged, run.loss, watched(run, batches), run.precision, run.new_sums())
         scores |= sums.scores("val/")
         if run.epoch == 0:
             for note in undefined_notes(sums.per_class(run.header["classes"])):
@@ -186,8 +214,9 @@ def finish(run: Run) -> None:
     """The last checkpoint, the last model file, and the summary that makes the run complete."""
     run.stop_reason = run.stop_reason or "all epochs done"
     run.save_now()
-    run.save_model("last")
-    checkpoint.save_summary(run)
+    run.save_models("last")
+    run.saver.flush()
+    save_summary(run)
     run.say(f"finished: {run.stop_reason}")
 
 

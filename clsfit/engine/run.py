@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,47 +14,16 @@ import torch
 from clsfit.contracts import Metric, Optimizer, Sampler, Scheduler
 from clsfit.engine.moments import CallbackHooks
 from clsfit.engine.precision import Precision
+from clsfit.engine.records import Best, LastSave, Monitor
 from clsfit.engine.report import Reporter
 from clsfit.engine.sums import Sums
-from clsfit.errors import ConfigError, PluginError
+from clsfit.errors import ConfigError, DivergedError, PluginError
 from clsfit.pipeline.batches import Window, batch_bounds
 from clsfit.pipeline.loader import Batch, Loader
+from clsfit.storage.background import Background
 from clsfit.storage.rundir import RunDirectory
 
-
-@dataclass(frozen=True, slots=True)
-class Monitor:
-    """What decides which epoch is the best: a key of metrics.jsonl and its direction."""
-
-    key: str
-    higher_is_better: bool
-
-    def better(self, value: float | None, than: float | None, by: float = 0.0) -> bool:
-        """Whether ``value`` improves on ``than`` by more than ``by``; an undefined one never does."""
-        if value is None or math.isnan(value):
-            return False
-        if than is None:
-            return True
-        return value > than + by if self.higher_is_better else value < than - by
-
-
-@dataclass(frozen=True, slots=True)
-class Best:
-    """The best epoch so far (from 1), the monitor's value there, and the step it ended at."""
-
-    epoch: int
-    monitor: str
-    value: float
-    step: int
-
-
-@dataclass(frozen=True, slots=True)
-class LastSave:
-    """The newest checkpoint: its step, when it was done (:func:`time.monotonic`), seconds it took."""
-
-    step: int
-    finished_at: float
-    duration: float
+_AS_PLANNED = nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +81,13 @@ class Run:
         monitor: what ``best`` is judged by.
         best: the best epoch so far, None before the first.
         stop_reason: why the run ends early, or ended; empty while it goes on.
+        lr_factor: what the scheduler's learning rates are multiplied by in every step.
+        rollbacks: each return to a checkpoint: the ``step`` that failed (from 1), ``to_step``, and the
+            ``lr_factor`` from there on.
+        last_save: None until the first checkpoint is written, and while one is being written.
+        interrupt: the signal that ends the run after this step; 0: none.
+        save_due: whether a checkpoint was asked for.
+        saver: what writes beside the training.
     """
 
     model: torch.nn.Module
@@ -149,11 +124,15 @@ class Run:
     train_seconds: float = 0.0
     interrupt: int = 0
     save_due: bool = False
+    lr_factor: float = 1.0
+    rollbacks: list[dict[str, Any]] = field(default_factory=list)
+    saver: Background = field(default_factory=Background)
 
     def __post_init__(self) -> None:
         self.sums = self.new_sums()
         self.lr = self.optimizer.param_groups[0]["lr"]
         self._saved_at: tuple[int, int] | None = None
+        self._models_at: dict[str, tuple[int, int]] = {}
 
     @property
     def inside_epoch(self) -> bool:
@@ -179,6 +158,21 @@ class Run:
     def parameters(self) -> list[torch.nn.Parameter]:
         """All parameters that the optimizer trains."""
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+    def rates(self) -> AbstractContextManager[None]:
+        """The learning rates of a step: the scheduler's, times :attr:`lr_factor`."""
+        return _AS_PLANNED if self.lr_factor == 1.0 else self._lowered()
+
+    @contextmanager
+    def _lowered(self) -> Iterator[None]:
+        planned = [group["lr"] for group in self.optimizer.param_groups]
+        try:
+            for group in self.optimizer.param_groups:
+                group["lr"] = group["lr"] * self.lr_factor
+            yield
+        finally:
+            for group, lr in zip(self.optimizer.param_groups, planned, strict=True):
+                group["lr"] = lr
 
     def stop(self, reason: str) -> None:
         """Ends the run after this step; ``reason`` is recorded in summary.json."""
@@ -246,24 +240,65 @@ class Run:
             self.save_now()
 
     def save_now(self) -> None:
-        """Saves everything that a resume needs, durably; nothing if this moment is saved already.
+        """Saves everything that a resume needs; nothing if this moment is saved already.
 
-        A checkpoint of an epoch's last step is replaced when the epoch has been judged.
+        What is saved is the run as it is now; it is written durably while training goes on, and done
+        when ``saver.flush()`` returns. A checkpoint of an epoch's last step is replaced when the epoch has
+        been judged.
         """
         from clsfit.engine import checkpoint
 
         self.save_due = False
         if self.directory is not None and self._saved_at != (self.epoch, self.step):
-            started = time.monotonic()
+            self.last_save = None
             checkpoint.save(self)
             self._saved_at = self.epoch, self.step
-            now = time.monotonic()
-            self.last_save = LastSave(self.step, now, now - started)
-            self.reporter.say(f"checkpoint of step {self.step} saved in {now - started:.3f} s", detail=True)
 
-    def save_model(self, name: str) -> None:
-        """Writes ``best.safetensors`` or ``last.safetensors``: what evaluate and predict need."""
-        from clsfit.engine import checkpoint
+    @property
+    def judged(self) -> torch.nn.Module:
+        """What validation judges and the model files hold: the model, or the average of it that a callback keeps.
 
-        if self.directory is not None:
-            checkpoint.save_model(self, name)
+        Raises:
+            ConfigError: two callbacks keep one.
+        """
+        found = {name: getattr(callback, "averaged", None) for name, callback in self.hooks.callbacks.items()}
+        averaged = {name: model for name, model in found.items() if model is not None}
+        if len(averaged) > 1:
+            raise ConfigError(f"only one callback may average the model, not {' and '.join(averaged)}", "--callback")
+        return next(iter(averaged.values()), self.model)
+
+    def save_models(self, *names: str) -> None:
+        """Writes the model files ``names`` (``best``, ``last``): what evaluate and predict need.
+
+        They hold this moment's weights, and are written while training goes on; see :meth:`save_now`.
+        """
+        from clsfit.engine import modelfiles
+
+        now = self.epoch, self.step
+        wanted = tuple(name for name in names if self._models_at.get(name) != now)
+        if self.directory is not None and wanted:
+            modelfiles.save_models(self, wanted)
+            self._models_at |= dict.fromkeys(wanted, now)
+
+    def roll_back(self, error: DivergedError, factor: float) -> None:
+        """Returns to the newest good checkpoint, logs included, with learning rates times ``factor``.
+
+        It is saved anew with the lower rate, so that a resume knows of it. What was the best stays the
+        best, as its model file does.
+
+        Raises:
+            CheckpointError: no checkpoint can be read.
+        """
+        from clsfit.engine import checkpoint, divergence
+
+        best, entry = self.best, {"step": error.step, "lr_factor": self.lr_factor * factor}
+        rollbacks = self.rollbacks
+        self.optimizer.zero_grad()  # those of the failed step would be added to
+        checkpoint.go_back(self)
+        self.best, self.lr_factor = best, entry["lr_factor"]
+        self.rollbacks = [*rollbacks, entry | {"to_step": self.step}]
+        self._saved_at, self._models_at = None, {}
+        divergence.note(self, error)  # the log was cut back
+        self.say(f"step {error.step} diverged: back to step {self.step}, learning rate times {self.lr_factor:g}")
+        self.save_now()
+        self.saver.flush()

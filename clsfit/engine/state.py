@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
@@ -78,6 +79,14 @@ def unflatten(value: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
     return value
 
 
+def copied(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Copies on the host, contiguous, which later training does not change."""
+    return {
+        name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
+
+
 def to_blob(tensors: Mapping[str, torch.Tensor]) -> bytes:
     """The tensors as a safetensors file; memory formats are not kept, shared memory is written twice."""
     plain: dict[str, torch.Tensor] = {}
@@ -92,3 +101,19 @@ def to_blob(tensors: Mapping[str, torch.Tensor]) -> bytes:
 def from_blob(blob: bytes) -> dict[str, torch.Tensor]:
     """The inverse of :func:`to_blob`, on the CPU."""
     return safetensors.torch.load(blob)
+
+
+def weights(model: torch.nn.Module, loss: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """All tensors of a model and a loss, under ``model.`` and ``loss.``."""
+    return {f"model.{name}": tensor for name, tensor in model.state_dict().items()} | {
+        f"loss.{name}": tensor for name, tensor in loss.state_dict().items()
+    }
+
+
+def load_weights(model: torch.nn.Module, loss: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:
+    """The inverse of :func:`weights`; memory formats of the modules are kept."""
+    for prefix, module in (("model.", model), ("loss.", loss)):
+        named = OrderedDict((n.removeprefix(prefix), t) for n, t in tensors.items() if n.startswith(prefix))
+        # some modules ask for the version of their state, which a file does not keep
+        named._metadata = getattr(module.state_dict(), "_metadata", None)  # type: ignore[attr-defined]
+        module.load_state_dict(named)

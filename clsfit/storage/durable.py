@@ -257,6 +257,14 @@ def resource_errors(path: Path, size: int | None = None, doing: str = "written")
         raise ResourceError(f"it could not be {doing}: {reason}", printable(str(path)), remedy) from error
 
 
+def free_bytes(path: Path) -> int | None:
+    """Bytes that may still be written where ``path`` is; None where the system does not say."""
+    try:
+        return shutil.disk_usage(path).free
+    except OSError:
+        return None
+
+
 def umask() -> int:
     """The process's umask. It can only be read by setting it: for that moment it is the strictest one."""
     with _umask_guard:
@@ -283,6 +291,6 @@ def _refuse_special(path: Path) -> None:
 
 def _space(path: Path, size: int | None) -> str:
     needed = [f"{size:,} bytes needed"] if size is not None else []
-    with suppress(OSError):
-        needed.append(f"{shutil.disk_usage(path.parent).free:,} bytes free")
+    if (free := free_bytes(path.parent)) is not None:
+        needed.append(f"{free:,} bytes free")
     return f" ({', '.join(needed)})" if needed else ""

@@ -18,7 +18,7 @@ from clsfit.errors import CheckpointError, ResourceError, printable
 from clsfit.storage import durable
 from clsfit.storage.jsontext import to_json
 
-BEST, LAST = "best.safetensors", "last.safetensors"
+BEST, LAST, RAW = "best.safetensors", "last.safetensors", "last.raw.safetensors"
 _MARK = b'"sha256":"'
 _ZEROS = b"0" * 64
 _DIGEST = re.compile(rb'[0-9a-f]{64}"')

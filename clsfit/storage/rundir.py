@@ -5,7 +5,7 @@
     config.yaml  environment.json  split.csv      written at the start
     metrics.jsonl  log.txt                        appended
     checkpoints/                                  see :mod:`.checkpoints`
-    best.safetensors  last.safetensors            see :mod:`.modelfile`
+    best.safetensors  last.safetensors            see :mod:`.modelfile`; also last.raw.safetensors
     summary.json                                  written last: a run that has it is complete
     .lock                                         the pid of the process that writes, or wrote
 """
@@ -158,7 +158,7 @@ class RunDirectory:
         self.log.close()
         self._remove(SUMMARY)
         checkpoints.clear(self.checkpoints)
-        for name in (modelfile.BEST, modelfile.LAST, METRICS, LOG, SPLIT, ENVIRONMENT):
+        for name in (modelfile.BEST, modelfile.LAST, modelfile.RAW, METRICS, LOG, SPLIT, ENVIRONMENT):
             self._remove(name)
         with durable.resource_errors(self.path, doing="cleared"):
             durable.sync_directory(self.path)

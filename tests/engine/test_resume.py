@@ -60,6 +60,7 @@ def interrupted(request: pytest.FixtureRequest, pictures: Path, tmp_path: Path, 
 
     def save_and_copy(run: Any) -> None:
         plain(run)
+        run.saver.flush()
         run.directory.metrics.sync()
         snapshots[run.epoch, run.step] = tmp_path / f"after-{run.epoch}-{run.step}"
         shutil.copytree(run.directory.path, snapshots[run.epoch, run.step])

@@ -68,6 +68,7 @@ def test_a_run_that_stopped_inside_an_epoch(
 
     def save_and_copy(run: Any) -> None:
         plain(run)
+        run.saver.flush()
         if run.step == stop and not copy.exists():
             shutil.copytree(run.directory.path, copy)
 
@@ -115,6 +116,7 @@ def interrupted_at(pictures: Path, output: Path, step: int) -> Path:
 
     def save_and_copy(run: Any) -> None:
         plain(run)
+        run.saver.flush()
         if run.step == step and not copy.exists():
             shutil.copytree(run.directory.path, copy)
 
@@ -213,6 +215,7 @@ def test_saving_does_not_count_against_the_speed(
 
     def slow(run: Any) -> None:
         plain(run)
+        run.saver.flush()
         clock[0] += 1000
 
     monkeypatch.setattr(checkpoint, "save", slow)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 import clsfit
 from clsfit import keyed
-from clsfit.engine.run import Monitor
+from clsfit.engine.records import Monitor
 
 SAMPLES, FEATURES, CLASSES, LR = 50, 6, 3, 0.1
 PICTURES = torch.from_numpy(keyed.uniform(1, np.arange(SAMPLES), FEATURES)).float()

@@ -116,6 +116,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(photos: Path, tmp_path: Path, mo
 
     def save_and_copy(run: Any) -> None:
         plain(run)
+        run.saver.flush()
         if (run.epoch, run.step) == (1, 4):
             run.directory.metrics.sync()
             shutil.copytree(run.directory.path, tmp_path / "part")

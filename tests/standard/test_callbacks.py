@@ -62,8 +62,8 @@ class FakeRun:
     def save_checkpoint(self) -> None:
         self.saved.append(f"checkpoint {self.step}")
 
-    def save_model(self, name: str) -> None:
-        self.saved.append(f"{name} {self.epoch}")
+    def save_models(self, *names: str) -> None:
+        self.saved += [f"{name} {self.epoch}" for name in names]
 
 
 def told(callback: Any) -> Any:

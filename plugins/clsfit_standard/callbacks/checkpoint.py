@@ -55,8 +55,9 @@ class Checkpoint:
     @hookimpl
     def on_epoch_end(self, run: Run) -> None:
         if run.best is not None and run.best.epoch == run.epoch:
-            run.save_model("best")
-        run.save_model("last")
+            run.save_models("best", "last")
+        else:
+            run.save_models("last")
         if self.every_epochs is not None and run.epoch % self.every_epochs == 0:
             run.save_checkpoint()
 

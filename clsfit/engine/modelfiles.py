@@ -1,0 +1,76 @@
+"""What a finished epoch and a finished run leave behind: model files, and the summary."""
+
+from __future__ import annotations
+
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from clsfit.engine.state import copied, to_blob, weights
+from clsfit.storage import modelfile
+
+if TYPE_CHECKING:
+    from clsfit.engine.run import Run
+
+
+class _Moment:
+    """A model at one moment: its weights copied, its file made once, since best and last are often the same.
+
+    Attributes:
+        header: all that applying the weights needs.
+    """
+
+    def __init__(self, run: Run, model: torch.nn.Module) -> None:
+        self._tensors = copied(weights(model, run.loss))
+        self.header = dict(run.header) | {"epoch": run.epoch, "step": run.step, "scores": _lasting(run.scores)}
+
+    @cached_property
+    def blob(self) -> bytes:
+        """The weights in safetensors' format."""
+        return to_blob(self._tensors)
+
+    def write(self, path: Path) -> None:
+        """Writes the model file."""
+        modelfile.write(path, self.blob, self.header)
+
+
+def save_models(run: Run, names: tuple[str, ...]) -> None:
+    """Writes model files of this moment: weights, and in the header all that applying them needs.
+
+    Written while training goes on, and not too often: a file that waits is replaced by the next epoch's.
+    Where validation judges an average, ``last`` has the trained weights beside it, as ``last.raw``.
+    """
+    directory = run.directory
+    assert directory is not None
+    judged = _Moment(run, run.judged)
+    wanted = [(name, judged) for name in names]
+    if "last" in names and run.judged is not run.model:
+        wanted.append(("last.raw", _Moment(run, run.model)))
+    for name, moment in wanted:
+        run.saver.replace(name, partial(moment.write, directory.path / f"{name}.safetensors"))
+
+
+def _lasting(scores: dict[str, Any]) -> dict[str, Any]:
+    """Scores without clock times, so that the same training gives the same file to the byte."""
+    return {key: value for key, value in scores.items() if key not in {"seconds", "train_images_per_second"}}
+
+
+def save_summary(run: Run) -> None:
+    """Writes summary.json, which says that the run is complete."""
+    if run.directory is None:
+        return
+    best = run.directory.path / modelfile.BEST
+    run.directory.write_summary(
+        {
+            "best": {"epoch": run.best.epoch, "monitor": run.best.monitor, "value": run.best.value}
+            if run.best
+            else None,
+            "epochs": run.epoch,
+            "stop_reason": run.stop_reason,
+            "seconds": round(run.seconds, 3),
+            "model": best.name if best.exists() else modelfile.LAST,
+            **({"rollbacks": run.rollbacks} if run.rollbacks else {}),
+        }
+    )
