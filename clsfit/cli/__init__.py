@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from clsfit.errors import ClsfitError, ExitCode, printable
+from clsfit.errors import ClsfitError, ExitCode, TerminatedRunError, printable
 
 _SCARCE = {
     getattr(errno, name)
@@ -73,11 +73,32 @@ def _run(arguments: list[str]) -> int:
         gc.enable()
     if isinstance(job, int):
         return job
+    _take_signals()
     try:
         job()
     except SystemExit as error:
         raise RuntimeError(f"something called sys.exit({error.code!r})") from error
     return ExitCode.OK
+
+
+def _take_signals() -> None:
+    """Until a run takes them over: SIGTERM ends the command in order, SIGUSR1 finds nothing to save.
+
+    Only where they are as the system sets them; a program that calls :func:`main` keeps its own.
+    """
+    import signal
+    import threading
+
+    if threading.current_thread() is not threading.main_thread():
+        return
+
+    def leave(number: int, frame: object) -> None:
+        raise TerminatedRunError("terminated")
+
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, leave)
+    if hasattr(signal, "SIGUSR1") and signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL:
+        signal.signal(signal.SIGUSR1, lambda number, frame: None)
 
 
 def _options(arguments: Sequence[str]) -> Sequence[str]:
