@@ -165,6 +165,7 @@ def saves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[tupl
 
     def save_and_copy(run: Any) -> None:
         plain(run)
+        run.saver.flush()
         run.directory.metrics.sync()
         found[run.epoch, run.step] = tmp_path / f"after-{run.epoch}-{run.step}"
         shutil.copytree(run.directory.path, found[run.epoch, run.step])

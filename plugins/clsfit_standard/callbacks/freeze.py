@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clsfit import hookimpl
 from clsfit.errors import ConfigError, printable
@@ -29,6 +29,7 @@ class Freeze:
     def __init__(self, pattern: str | None = None, unfreeze_epoch: int | None = None) -> None:
         self.pattern, self.unfreeze_epoch = pattern, unfreeze_epoch
         self._frozen: list[nn.Parameter] = []
+        self._found: list[nn.Parameter] = []
 
     def check(self, run: Run) -> None:
         """Refuses an epoch that the run has not, and a pattern that finds nothing or everything."""
@@ -44,10 +45,8 @@ class Freeze:
     def on_fit_start(self, run: Run) -> None:
         if self._is_over(run):
             return
-        chosen = self._chosen(run.model)
-        for parameter in chosen:
-            parameter.requires_grad_(False)
-        self._frozen = chosen
+        self._found = self._chosen(run.model)
+        self._freeze()
         numbers = sum(parameter.numel() for parameter in run.model.parameters())
         trained = sum(parameter.numel() for parameter in run.model.parameters() if parameter.requires_grad)
         run.say(f"freeze: {numbers:,} parameters: {trained:,} trained, {numbers - trained:,} frozen")
@@ -60,6 +59,20 @@ class Freeze:
             parameter.requires_grad_(True)
         self._frozen = []
         run.say(f"freeze: all parameters are trained from epoch {run.epoch + 1} on")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Whether parameters are frozen."""
+        return {"frozen": bool(self._frozen)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Freezes again, where a run goes back to an epoch in which they were; a new run begins so by itself."""
+        if state["frozen"]:
+            self._freeze()
+
+    def _freeze(self) -> None:
+        for parameter in self._found:
+            parameter.requires_grad_(False)
+        self._frozen = self._found
 
     def _is_over(self, run: Run) -> bool:
         return self.unfreeze_epoch is not None and run.epoch + 1 >= self.unfreeze_epoch

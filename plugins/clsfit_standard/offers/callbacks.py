@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Lt
 
 from clsfit import Component
 
@@ -56,6 +56,18 @@ class FreezeOptions:
             raise ValueError(f"pattern is no regular expression: {error}") from None
 
 
+@dataclass(eq=False, repr=False)
+class EMAOptions:
+    decay: Annotated[float, "share of the average that each step keeps", Gt(0), Lt(1)] = 0.999
+    warmup: Annotated[bool, "begin with a lower decay, (1 + n) / (10 + n) after n steps"] = True
+
+
+@dataclass(eq=False, repr=False)
+class RollbackOptions:
+    factor: Annotated[float, "what the learning rates are multiplied by at each return", Gt(0), Lt(1)] = 0.5
+    times: Annotated[int, "returns in a whole run; one more divergence ends it", Ge(1)] = 3
+
+
 COMPONENTS = (
     Component(
         "checkpoint",
@@ -87,5 +99,18 @@ COMPONENTS = (
         "clsfit_standard.callbacks.freeze:Freeze",
         "trains the last layer only, or all but what a pattern names; until an epoch, or for good",
         FreezeOptions,
+    ),
+    Component(
+        "ema",
+        "clsfit_standard.callbacks.ema:EMA",
+        "averages the weights of late steps; validation judges the average, the model files hold it",
+        EMAOptions,
+        "https://doi.org/10.1137/0330046",
+    ),
+    Component(
+        "rollback",
+        "clsfit_standard.callbacks.rollback:Rollback",
+        "after a divergence returns to the last good checkpoint with a lower learning rate",
+        RollbackOptions,
     ),
 )
