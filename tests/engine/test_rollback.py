@@ -13,6 +13,7 @@ import safetensors.numpy
 from clsfit.engine import checkpoint
 from clsfit.errors import DivergedError
 from clsfit.training import TrainedRun
+from clsfit_standard.optimizers.sgd import SGD
 
 BLOWS = """
 import os
@@ -38,19 +39,36 @@ OPTIONS: dict[str, Any] = {
 
 
 @pytest.fixture
+def used(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The learning rate of every update of weights."""
+    rates: list[float] = []
+    plain = SGD.foreach
+
+    def foreach(optimizer: Any, group: dict[str, Any], *tensors: Any) -> None:
+        rates.append(group["lr"])
+        plain(optimizer, group, *tensors)
+
+    monkeypatch.setattr(SGD, "foreach", foreach)
+    return rates
+
+
+@pytest.fixture
 def train(own: Callable[..., Any]) -> Callable[..., TrainedRun]:
     return own(BLOWS, {"loss": "Blows"})
 
 
 @pytest.mark.parametrize("scheduler", ["cosine", "onecycle", "constant"])
 def test_it_goes_back_and_goes_on_slower(
-    train: Callable[..., TrainedRun], pictures: Path, tmp_path: Path, scheduler: str
+    train: Callable[..., TrainedRun], pictures: Path, tmp_path: Path, scheduler: str, used: list[float]
 ) -> None:
     plain = train(pictures, tmp_path / "plain", scheduler=scheduler, loss="cross_entropy", **OPTIONS)
     assert plain.metrics[0]["step"] == 7
+    planned = used[::2]  # two groups of parameters
+    used.clear()
     run = train(pictures, tmp_path / "run", scheduler=scheduler, loss="mine", **OPTIONS)
     assert run.summary["rollbacks"] == [{"step": 9, "to_step": 8, "lr_factor": 0.25}]
     assert "rollbacks" not in plain.summary
+    assert used[::2] == planned[:8] + [rate * 0.25 for rate in planned[8:]]
     assert [row["epoch"] for row in run.metrics] == [1, 2, 3]
     assert run.metrics[0]["lr"] == plain.metrics[0]["lr"]
     for after, before in zip(run.metrics[1:], plain.metrics[1:], strict=True):
