@@ -176,8 +176,9 @@ def uninterrupted(
 
 
 @pytest.fixture
-def train(small_set: Path) -> Callable[..., Path]:
+def train(small_set: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """``train(output, **options)`` starts or resumes a run in this process; returns its directory."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # it changes no bit, and nobody cuts the power here
 
     def run(output: Path, **options: Any) -> Path:
         return clsfit.train(small_set, output=output, resume=True, verbosity=0, **options).directory
