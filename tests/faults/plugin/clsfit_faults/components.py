@@ -40,9 +40,14 @@ class ChannelsLast(nn.Sequential):
             nn.Flatten(),
             nn.Linear(64, num_classes),
         )
-        self.to(memory_format=torch.channels_last)
+        super().to(memory_format=torch.channels_last)
+
+    def to(self, *args: Any, **kwargs: Any) -> Any:
+        """As torch's, but for the memory format: the one of the core's choice, on a CPU, is NCHW."""
+        return super().to(*args, **{name: value for name, value in kwargs.items() if name != "memory_format"})
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        assert self[3].weight.is_contiguous(memory_format=torch.channels_last)
         return super().forward(images.contiguous(memory_format=torch.channels_last))
 
 
