@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -59,7 +58,7 @@ work = NAMESPACE["work"]
 
 @pytest.fixture(autouse=True)
 def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kill or an error leaves what was written, synced or not; see test_power_loss.py for cuts."""
+    """A kill or an error leaves what was written, synced or not; see tests/faults/write_path for cuts."""
     monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
@@ -125,41 +124,6 @@ def test_a_kill_at_any_failpoint_loses_nothing(
         expect_healed(path, step)
     assert outcomes == sorted(outcomes, reverse=True)  # old, then new from one instant on
     assert set(outcomes) == {"old", "new"}
-
-
-@pytest.mark.parametrize(
-    ("step", "code", "ever_after"),
-    [
-        pytest.param(4, errno.ENOSPC, True, id="new-full"),
-        pytest.param(4, errno.EIO, False, id="new-broken-once"),
-        pytest.param(3, errno.ENOSPC, False, id="replaced-full-once"),
-        pytest.param(3, errno.EIO, True, id="replaced-broken"),
-    ],
-)
-def test_a_failure_of_any_system_call_loses_nothing(
-    tmp_path: Path,
-    before: Path,
-    quick_disk: None,
-    faults,  # type: ignore[no-untyped-def]
-    step: int,
-    code: int,
-    ever_after: bool,
-) -> None:
-    failures = 0
-    for at in range(1, 1000):
-        path = shutil.copytree(before, tmp_path / f"{at}")
-        faults.arm(at, code, ever_after)
-        with suppress(ResourceError):  # anything else is no way to fail
-            work(path, step, b"new")
-            failures -= 1
-        failures += 1
-        if not faults.disarm():
-            break
-        expect_intact(path, step)
-        expect_healed(path, step)
-        shutil.rmtree(path)
-    assert failures > 50
-    assert failures < at < 999
 
 
 @pytest.mark.parametrize("action", ["enospc", "eio"])

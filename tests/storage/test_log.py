@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -76,13 +78,18 @@ def test_rows_are_strict_json(tmp_path: Path) -> None:
     assert len(lines) == 1
 
 
-def test_a_full_disk_leaves_whole_lines(tmp_path: Path, faults) -> None:  # type: ignore[no-untyped-def]
-    log = AppendLog(tmp_path / "log.txt")
+def test_a_full_disk_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, plain = AppendLog(tmp_path / "log.txt"), os.write
     log.append("one")
-    faults.arm(1, 28, ever_after=False)
-    with pytest.raises(ResourceError, match="4 bytes needed"):
-        log.append("two")
-    assert faults.disarm()
+
+    def full(handle: int, data: memoryview) -> int:
+        plain(handle, data[:2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        with pytest.raises(ResourceError, match="4 bytes needed"):
+            log.append("two")
     assert (tmp_path / "log.txt").read_bytes() == b"one\n"
     log.append("three")
     assert (tmp_path / "log.txt").read_bytes() == b"one\nthree\n"

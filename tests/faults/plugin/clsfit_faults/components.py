@@ -1,0 +1,71 @@
+"""torch's own optimizers, a net in channels_last, and a loss that can stall inside a C call."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def sgd_fused(params: Any, lr: float = 0.05) -> torch.optim.Optimizer:
+    return torch.optim.SGD(params, lr, momentum=0.9, fused=True)
+
+
+def sgd_foreach(params: Any, lr: float = 0.05) -> torch.optim.Optimizer:
+    return torch.optim.SGD(params, lr, momentum=0.9, foreach=True)
+
+
+def adamw_fused(params: Any, lr: float = 0.005) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(params, lr, fused=True)
+
+
+def adamw_foreach(params: Any, lr: float = 0.005) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(params, lr, foreach=True)
+
+
+class ChannelsLast(nn.Sequential):
+    """Its weights and its input lie in memory as NHWC: files keep no strides, and a fused kernel needs them."""
+
+    def __init__(self, num_classes: int, in_channels: int) -> None:
+        super().__init__(
+            nn.Conv2d(in_channels, 16, 3, padding=1),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+            nn.Conv2d(16, 16, 3, padding=1),
+            nn.Dropout2d(0.2),
+            nn.AdaptiveAvgPool2d(2),
+            nn.Flatten(),
+            nn.Linear(64, num_classes),
+        )
+        super().to(memory_format=torch.channels_last)
+
+    def to(self, *args: Any, **kwargs: Any) -> Any:
+        """As torch's, but for the memory format: the one of the core's choice, on a CPU, is NCHW."""
+        return super().to(*args, **{name: value for name, value in kwargs.items() if name != "memory_format"})
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        assert self[3].weight.is_contiguous(memory_format=torch.channels_last)
+        return super().forward(images.contiguous(memory_format=torch.channels_last))
+
+
+class Stalling(nn.Module):
+    """Cross-entropy. Where ``STALL`` names a file that is not there, its 20th call makes the file and stalls:
+    for minutes in one call of LAPACK's, which no signal interrupts."""
+
+    soft_targets = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        mark = os.environ.get("STALL")
+        if mark and self.calls == 20 and not Path(mark).exists():
+            matrix = torch.rand(6000, 6000)
+            Path(mark).touch()
+            torch.linalg.svd(matrix)
+        return nn.functional.cross_entropy(logits, targets, reduction="none")
