@@ -132,6 +132,7 @@ def _train(
         saved, skipped = checkpoints.newest_verified(directory.checkpoints)
         for path, reason in skipped:
             reporter.say(f"checkpoint {path} is left aside: {reason}")
+        checkpoints.set_aside(path for path, _ in skipped)
     run = build_run(config, intake, device, reporter, directory, starts=saved is None)
     changed = record is not None and record.changed
     if changed:

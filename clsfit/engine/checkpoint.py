@@ -197,6 +197,7 @@ def go_back(run: Run) -> None:
         saved, skipped = checkpoints.newest_verified(run.directory.checkpoints)
         for path, reason in skipped:
             run.say(f"checkpoint {path} is left aside: {reason}")
+        checkpoints.set_aside(path for path, _ in skipped)
     if saved is None:
         raise CheckpointError("there is no checkpoint to go back to", "", "start anew")
     restore(run, saved)

@@ -15,7 +15,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from clsfit.storage.manifest import DamagedError
 
 LATEST = "latest"
 _STEP = re.compile(r"step-([0-9]{8,18})|\.old-([0-9]{8,18})-[0-9a-f]{8}")
+_ASIDE = re.compile(r"damaged-.+-[0-9a-f]{8}")
 _LEFT_BEHIND = re.compile(r"\.tmp-([0-9]{8,18}-[0-9a-f]{8}|[0-9a-f]{16})")
 
 
@@ -127,6 +128,22 @@ def newest_verified(directory: Path) -> tuple[Checkpoint | None, list[tuple[Path
     return None, skipped
 
 
+def set_aside(paths: Iterable[Path]) -> None:
+    """Takes the names of damaged checkpoints away, durably, and keeps their content, to be looked at.
+
+    Were they left under their names, one that can be read again later (a disk or a connection that came
+    back) would be newer than what has been cut back and saved meanwhile.
+
+    Raises:
+        ResourceError: one could not be renamed.
+    """
+    for path in paths:
+        with durable.resource_errors(path, doing="renamed"):
+            durable.failpoint("checkpoint:set-aside")
+            path.rename(path.parent / f"damaged-{path.name.lstrip('.')}-{secrets.token_hex(4)}")
+            durable.sync_directory(path.parent)
+
+
 def exist(directory: Path) -> bool:
     """Whether there is any checkpoint, damaged ones included."""
     return bool(_found(directory))
@@ -184,7 +201,7 @@ def clear(directory: Path) -> None:
         ResourceError: something could not be deleted.
     """
     for entry in _entries(directory):
-        if _STEP.fullmatch(entry) or _LEFT_BEHIND.fullmatch(entry) or entry == LATEST:
+        if entry == LATEST or any(kind.fullmatch(entry) for kind in (_STEP, _LEFT_BEHIND, _ASIDE)):
             _delete(directory / entry)
     with suppress(OSError):
         directory.rmdir()

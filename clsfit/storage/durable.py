@@ -24,6 +24,7 @@ where ``*`` is ``open write fsync rename sync-dir``            the steps of :fun
 ``checkpoint:replace checkpoint:sync-replaced``                before that, where the step exists already
 ``checkpoint:sync-parent``                                     after the rename; then ``latest:*``
 ``checkpoint:remove``                                          once for each checkpoint that is deleted
+``checkpoint:set-aside``                                       once for each damaged one that a resume skips
 ``log:write log:fsync log:truncate``                           ``log.txt``
 ``metrics:write metrics:fsync metrics:truncate``               ``metrics.jsonl``
 ``clear:remove``                                               once for each entry of a cleared run

@@ -74,8 +74,6 @@ def test_a_resume_changes_no_bit(
 ) -> None:
     import torch
 
-    if ema and not any(offer.kind == "callback" and offer.name == "ema" for offer in offers()):
-        pytest.skip("there is no callback ema")
     finished, saves = saves_of("whole", threads=threads, **options(optimizer, model, ema))
     expected = outcome(finished)
     assert len(expected["rows"]) == RUN["epochs"]
