@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import safetensors
 
+from clsfit import header
 from clsfit.config import Config, Selection
 from clsfit.contracts import Preprocessing, Pretrained
 from clsfit.errors import CheckpointError, ConfigError, printable
@@ -282,10 +283,8 @@ def _is_model_file(path: Path) -> bool:
 
 def _model_file(path: Path) -> modelfile.ModelFile:
     """A model file of clsfit, of the format that this version reads."""
-    from clsfit.provenance import check_format
-
     read = modelfile.read(path)
-    check_format(read.header, path)
+    header.check(read.header, path)
     return read
 
 
