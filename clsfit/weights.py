@@ -76,7 +76,7 @@ def preprocessing(config: Config) -> Preprocessing | None:
     if given is None:
         return None
     if given != _DEFAULT:
-        if not given or not Path(given).exists():
+        if not given or not os.path.exists(given):
             raise CheckpointError(
                 "there are no such weights to start from",
                 f"option --model.weights {printable(given)}",

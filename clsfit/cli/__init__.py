@@ -104,6 +104,9 @@ def _report(error: BaseException) -> int:
         case MemoryError():
             _say("error: out of memory", "", "try a smaller --batch-size, fewer --workers, or --cache off")
             return ExitCode.ENVIRONMENT
+        case OSError() if error.errno == errno.ENAMETOOLONG:
+            _say("error: a name of a file is longer than the system takes", os.fsdecode(error.filename or ""))
+            return ExitCode.USAGE
         case OSError() if error.errno in _SCARCE:
             where = printable(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else ""
             _say(f"error: {error.strerror}", where)

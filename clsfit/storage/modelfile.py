@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ _LARGEST_HEADER = 100_000_000  # bytes; safetensors' own limit
 _MOST_PARTS = 1_000_000  # objects and lists, of which each takes much more memory than its two bytes
 _BITS = {"BOOL": 8} | {f"{kind}{bits}": bits for kind in "IU" for bits in (8, 16, 32, 64)}
 _BITS |= {"F16": 16, "BF16": 16, "F32": 32, "F64": 64, "C64": 64}
-_BITS |= {name: 8 for name in ("F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E5M2FNUZ", "F8_E4M3FNUZ")}
+_BITS |= dict.fromkeys(("F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E5M2FNUZ", "F8_E4M3FNUZ"), 8)
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,8 @@ def resolve(path: str | Path) -> Path:
         CheckpointError: there is none.
     """
     path = Path(path)
-    if not path.is_dir():
-        if not path.exists():
+    if not os.path.isdir(path):
+        if not os.path.exists(path):
             raise _missing(path)
         return path
     for name in (BEST, LAST):
