@@ -227,7 +227,10 @@ class Model:
         return make(Selection(name, params, self._plugins.find("dataset", name)), {})
 
     def _selection(self, kind: str, entry: dict[str, Any]) -> Selection:
-        offer = self._plugins.find(kind, f"{entry['plugin']}:{entry['name']}")
+        try:
+            offer = self._plugins.find(kind, f"{entry['plugin']}:{entry['name']}")
+        except ConfigError as error:  # the file's fault or its plugin's, not the command's
+            raise CheckpointError(error.what, printable(str(self.path)), error.remedy) from error
         return Selection(entry["name"], dict(entry["params"]), offer)
 
     def _packages(self) -> dict[str, str]:
