@@ -116,7 +116,7 @@ class Option:
 
 
 def escape(text: str) -> str:
-    """``text`` so that rich shows its square brackets, and a terminal its control characters, instead of obeying them."""
+    """``text`` so that square brackets and control characters are shown instead of obeyed."""
     return re.sub(r"\[(?=[a-z#/@][^\[]*\])", r"\\[", printable(text))
 
 

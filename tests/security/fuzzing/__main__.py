@@ -1,4 +1,4 @@
-"""``python fuzzing KIND SEED COUNT WHOLE FOLDER``: runs damaged inputs through the command line, in one process.
+"""``python fuzzing KIND:COUNT,... SEED WHOLE FOLDER``: runs damaged inputs through the command line, in one process.
 
 Prints one JSON object: what went wrong, how often each exit code came, and how much memory was needed.
 """
@@ -14,7 +14,6 @@ import resource
 import shutil
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ import pictures
 DOCUMENTED = {0, 2, 3, 4, 5, 8, 9}
 SECONDS = 20  # for one input
 ROOM = 3 << 30  # bytes of addresses beyond what torch has taken
+ROOM_FOR_PICTURES = 1 << 30
 
 
 class HangError(BaseException):
@@ -85,45 +85,49 @@ def complaint(code: int | str, text: str) -> str:
     return ""
 
 
-def main(kind: str, seed: int, count: int, whole: Path, folder: Path) -> dict[str, Any]:
+def limit(room: int) -> None:
+    """Bounds addresses to what is in use and ``room`` bytes more, and seconds of computing."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0]) if Path("/proc/self/statm").exists() else 0
+    most = pages * resource.getpagesize() + room if pages else resource.RLIM_INFINITY
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    resource.setrlimit(resource.RLIMIT_CPU, (600, 600))
+
+
+def attempt(kind: str, whole: Path, here: Path, rng: random.Random) -> tuple[int | str, str, dict[str, Any]]:
+    """How one damaged input ended, what is wrong with that, and what else is worth saying."""
+    if kind == "picture":
+        code, wrong = pictures.attempt(here, rng)
+        return code, wrong, {}
+    arguments = kinds.KINDS[kind](whole, here, rng)
+    code, text = run(arguments)
+    return code, complaint(code, text), {"arguments": arguments, "stderr": text[-1500:]}
+
+
+def main(counts: dict[str, int], seed: int, whole: Path, folder: Path) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGALRM, _ring)
     os.chdir(folder)
-    if kind == "configuration":  # torch is imported before memory is limited
-        run(["train", "-c", "/dev/null", str(whole / "data"), "--model", "mlp", "--dry-run"])
-    elif kind != "picture":
+    if set(counts) != {"picture"}:  # torch is imported before memory is limited
         run(["predict", str(whole / "run"), str(whole / "data" / "bars" / "000.png")])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    pages = int(Path("/proc/self/statm").read_text().split()[0]) if Path("/proc/self/statm").exists() else 0
-    room = (1 << 30) if kind == "picture" else ROOM
-    limit = pages * resource.getpagesize() + room if pages else resource.RLIM_INFINITY
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_CPU, (600, 600))
-    failed, codes, slowest = [], {}, (0.0, -1)
-    for number in range(count):
+    limit(ROOM_FOR_PICTURES if set(counts) == {"picture"} else ROOM)
+    failed: list[dict[str, Any]] = []
+    codes: dict[str, dict[str, int]] = {kind: {} for kind in counts}
+    for kind, number in ((kind, number) for kind, count in counts.items() for number in range(count)):
         rng = random.Random(f"{kind} {seed} {number}")
         here = folder / f"{kind}-{seed}-{number}"
         here.mkdir()
-        begun = time.monotonic()
-        if kind == "picture":
-            code, text, arguments = *pictures.attempt(here, rng), [kind]
-            wrong = text
-        else:
-            arguments = kinds.KINDS[kind](whole, here, rng)
-            code, text = run(arguments)
-            wrong = complaint(code, text)
-        slowest = max(slowest, (time.monotonic() - begun, number))
-        codes[str(code)] = codes.get(str(code), 0) + 1
+        code, wrong, more = attempt(kind, whole, here, rng)
+        codes[kind][str(code)] = codes[kind].get(str(code), 0) + 1
         if wrong:
-            what = {"wrong": wrong, "number": number, "arguments": arguments, "files": str(here)}
-            failed.append(what | {"stderr": text[-1500:]})
+            failed.append({"wrong": wrong, "kind": kind, "number": number, "files": str(here)} | more)
         else:
             shutil.rmtree(here)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before  # kilobytes on Linux
-    return {"failed": failed, "codes": codes, "grown": grown, "slowest": slowest}
+    return {"failed": failed, "codes": codes, "grown": grown}
 
 
 if __name__ == "__main__":
-    _, asked, seed, count, whole, folder = sys.argv
-    found = main(asked, int(seed), int(count), Path(whole).resolve(), Path(folder).resolve())
-    print(json.dumps(found))
+    _, asked, seed, whole, folder = sys.argv
+    counts = {kind: int(count) for kind, _, count in (part.partition(":") for part in asked.split(","))}
+    print(json.dumps(main(counts, int(seed), Path(whole).resolve(), Path(folder).resolve())))
