@@ -6,16 +6,12 @@ file can run code. Only tensors come out.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import os
 import re
-import socket
-import sys
 import urllib.parse
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -24,6 +20,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from clsfit import downloads
 from clsfit.errors import CheckpointError, ResourceError, printable
 
 KEYS = (
@@ -50,10 +47,7 @@ _MOST_TIMES = 32
 """How many times its size a file's tensors may take: what several names share lies in it once."""
 
 _ZIPPED = b"PK\x03\x04"
-_HASH = re.compile(r"-([0-9a-f]{8,64})\.[^.]*$")
 _CLASS = re.compile(r"(?:GLOBAL|[Uu]nsupported class) (\w+(?:\.\w+)+)")
-
-_SILENCE = 30.0  # seconds
 
 Say = Callable[[str], None]
 
@@ -107,35 +101,33 @@ def read_pickled(path: str | Path, say: Say | None = None) -> dict[str, torch.Te
 def download(url: str, *, directory: Path | None = None) -> dict[str, torch.Tensor]:
     """The weights in a pickled file at ``url``, which is kept.
 
-    Where the file's name holds the first digits of its SHA-256 (``resnet18-f37072fd.pth``), they are
-    checked, also of a file that is there already.
+    The file's name holds the first digits of its SHA-256 (``resnet18-f37072fd.pth``), at least 8 of them.
+    They are checked, also of a file that is there already.
 
     Args:
-        url: where it is.
+        url: where it is; over https.
         directory: where it is kept; None: torch's cache (``$TORCH_HOME/hub/checkpoints``).
 
     Raises:
         ResourceError: it cannot be downloaded, or not be kept.
-        CheckpointError: it is not the file that its name says, or as :func:`read_pickled`.
+        CheckpointError: it is not the file that its name says, its name says nothing, or as
+            :func:`read_pickled`.
     """
     directory = Path(torch.hub.get_dir(), "checkpoints") if directory is None else directory
-    name = os.path.basename(urllib.parse.urlparse(url).path)
-    path = directory / name
-    if path.exists():
-        _check_hash(path)
+    name = os.path.basename(urllib.parse.urlsplit(url).path)
+    path, digits = directory / name, downloads.pinned(name)
+    if not digits:
+        raise CheckpointError(
+            f"nothing says which file {printable(name)} is: its name holds no digits of its SHA-256",
+            f"from {printable(url)}",
+            "publish it as NAME-DIGITS.pth, with at least 8 of them",
+        )
     try:
-        with contextlib.redirect_stdout(sys.stderr), _patience():  # torch says on stdout what it downloads
-            loaded = _guarded(
-                path,
-                lambda: torch.hub.load_state_dict_from_url(
-                    url,
-                    str(directory),
-                    map_location="cpu",
-                    progress=sys.stderr.isatty(),
-                    check_hash=True,
-                    weights_only=True,
-                ),
-            )
+        if path.exists():
+            downloads.check(path, digits)
+        else:
+            downloads.fetch(url, path, digits)
+        loaded = _guarded(path, lambda: _load(path))
     except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         raise ResourceError(
@@ -144,33 +136,6 @@ def download(url: str, *, directory: Path | None = None) -> dict[str, torch.Tens
             f"download the file elsewhere into {printable(str(directory))}, or give --model.weights FILE.safetensors",
         ) from error
     return _weights(loaded, path, None)
-
-
-@contextlib.contextmanager
-def _patience() -> Iterator[None]:
-    """Limits how long a connection may be silent, for which torch's downloads have no argument."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_SILENCE if before is None else before)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-def _check_hash(path: Path) -> None:
-    named = _HASH.search(path.name)
-    if named is None:
-        return
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    if not digest.hexdigest().startswith(named[1]):
-        raise CheckpointError(
-            f"the downloaded file is not what its name says: its SHA-256 begins with {digest.hexdigest()[:8]}",
-            printable(str(path)),
-            "delete it; it is downloaded again then",
-        )
 
 
 def _load(path: Path) -> Any:
@@ -196,21 +161,15 @@ def _load(path: Path) -> Any:
 
 
 def _guarded(path: Path, load: Callable[[], Any]) -> Any:
-    """What ``load`` returns; failures of the system and the network as they are, all others as a CheckpointError."""
+    """What ``load`` returns; failures of the system as they are, all others as a CheckpointError."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch's own, about forms that it reads all the same
             return load()
-    except (OSError, HTTPException, MemoryError, CheckpointError):
+    except (OSError, MemoryError, CheckpointError):
         raise
     except Exception as error:
         text = " ".join(str(error).split())
-        if "invalid hash value" in text:  # torch has deleted it
-            raise CheckpointError(
-                f"the download is not what its name says: {printable(text)}",
-                printable(path.name),
-                "try again; if it stays so, the file was changed where it lies",
-            ) from None
         found = _CLASS.search(text)
         if found is not None or ("weights_only" in text and "PytorchStreamReader" not in text):
             what = f"a {found[1]}" if found else "more than plain containers and tensors"

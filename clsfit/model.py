@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from clsfit import header as headers
+from clsfit.allocations import Allocations
 from clsfit.config import Selection
 from clsfit.data import canvases, checks, sources, split
 from clsfit.data.intake import open_path
@@ -30,11 +33,14 @@ from clsfit.pipeline.augment import Augmentation
 from clsfit.pipeline.batches import batch_bounds
 from clsfit.pipeline.finish import Finish
 from clsfit.pipeline.loader import Batch, Loader
-from clsfit.provenance import check_format, packages
+from clsfit.provenance import packages
 from clsfit.registry import Plugins
 from clsfit.results import EvaluatedPicture, Evaluation, Prediction
 from clsfit.storage import modelfile
 from clsfit.storage.rundir import RunDirectory
+
+_MOST_NUMBERS = 1 << 31
+"""In a batch of a size that only the file asks for: no training had more, and 8 GiB are enough."""
 
 
 class Model:
@@ -49,6 +55,7 @@ class Model:
         self.class_names: tuple[str, ...] = tuple(header["classes"])
         self.prepare = Prepare.from_json(header["prepare"])
         self.finish = Finish.from_json(header["finish"])
+        self.batch_size = min(header["batch_size"], max(1, _MOST_NUMBERS // self.finish.values(1)))
         self._filled: dict[str, Any] = {
             "num_classes": len(self.class_names),
             "class_names": self.class_names,
@@ -87,7 +94,7 @@ class Model:
             DataError: the pictures cannot be used, or have a class that the model does not know.
         """
         chosen, table, rows, loader = self._judged(data, split, workers)
-        bounds = batch_bounds(len(rows), batch_size or self.header["batch_size"])
+        bounds = batch_bounds(len(rows), batch_size or self.batch_size)
         batches = Reporter(int(progress)).bar(loader.batches(rows, bounds), len(bounds), "evaluate", "batch")
         judged: list[EvaluatedPicture] = []
 
@@ -127,7 +134,7 @@ class Model:
         table = source.table()
         loader = self._loader(canvases.stream(source, self.prepare), table.targets, workers, tolerate=True)
         rows = np.arange(len(table.paths))
-        bounds = batch_bounds(len(rows), batch_size or self.header["batch_size"])
+        bounds = batch_bounds(len(rows), batch_size or self.batch_size)
         batches = Reporter(int(progress)).bar(loader.batches(rows, bounds), len(bounds), "predict", "batch")
         try:
             for batch, logits in infer(self.module, batches, self.precision):
@@ -197,7 +204,7 @@ class Model:
                     "name the folder or the data set to judge it on",
                 )
             data, recorded = directory.read_data(), directory.read_split()
-            if isinstance(data, str) and not Path(data).exists():
+            if isinstance(data, str) and not os.path.exists(data):
                 raise DataError(
                     f"the run's own data is no longer at {printable(data)}",
                     f"named in {directory.path / 'config.yaml'}",
@@ -209,7 +216,7 @@ class Model:
 
     def _open(self, data: Any) -> Any:
         name = data if isinstance(data, str) else data["name"]
-        if isinstance(data, str) and Path(data).exists():
+        if isinstance(data, str) and os.path.exists(data):
             return open_path(data, self.class_names)
         if name not in self._plugins.names("dataset"):
             raise DataError(
@@ -219,7 +226,10 @@ class Model:
         return make(Selection(name, params, self._plugins.find("dataset", name)), {})
 
     def _selection(self, kind: str, entry: dict[str, Any]) -> Selection:
-        offer = self._plugins.find(kind, f"{entry['plugin']}:{entry['name']}")
+        try:
+            offer = self._plugins.find(kind, f"{entry['plugin']}:{entry['name']}")
+        except ConfigError as error:  # the file's fault or its plugin's, not the command's
+            raise CheckpointError(error.what, printable(str(self.path)), error.remedy) from error
         return Selection(entry["name"], dict(entry["params"]), offer)
 
     def _packages(self) -> dict[str, str]:
@@ -239,19 +249,22 @@ def load(path: str | Path, *, device: str = "auto", threads: int | None = None) 
     """
     where = modelfile.resolve(Path(path))
     read = modelfile.read(where)
-    check_format(read.header, where)
+    headers.check(read.header, where)
     try:
         needed = {entry["name"]: f"{entry['distribution']}=={entry['version']}" for entry in read.header["plugins"]}
         plugins = Plugins.discover(only=set(needed))
         _check_plugins(plugins, needed)
-        model = Model(where, read.header, plugins, devices.choose(device))
+        with Allocations.of_file(len(read.blob)):
+            model = Model(where, read.header, plugins, devices.choose(device))
         devices.set_threads(threads, model.finish.values(read.header["batch_size"]))
-        load_weights(model.module, model.loss, from_blob(read.blob))  # lazy layers get their shapes here
+        tensors = from_blob(read.blob)
+        _check_kinds(model, tensors)
+        load_weights(model.module, model.loss, tensors)  # lazy layers get their shapes here
         devices.lay_out(model.module, model.device)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
-            f"the model file does not fit: {type(error).__name__}: {str(error).splitlines()[0]}",
-            str(where),
+            f"the model file does not fit: {type(error).__name__}: {str(error).partition(chr(10))[0]}",
+            printable(str(where)),
             "install the plugin versions that it was trained with, named in its header",
         ) from error
     return model
@@ -275,6 +288,15 @@ def _precision(name: str, trained_on: str, device: torch.device) -> str:
         return precisions.choose(name, device)
     except ResourceError:
         return "fp32"
+
+
+def _check_kinds(model: Model, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Refuses numbers of another format than the model's, which loading would convert without a word."""
+    for prefix, module in (("model.", model.module), ("loss.", model.loss)):
+        for name, own in module.state_dict().items():
+            given = tensors.get(prefix + name)
+            if given is not None and isinstance(own, torch.Tensor) and given.dtype != own.dtype:
+                raise TypeError(f"{prefix}{name} is {given.dtype} in the file and {own.dtype} in the model")
 
 
 def _check_plugins(plugins: Plugins, needed: dict[str, str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -12,30 +11,9 @@ import numpy.typing as npt
 from clsfit import __version__
 from clsfit.config import Config, Selection
 from clsfit.data.intake import Intake
-from clsfit.errors import CheckpointError, printable
+from clsfit.header import FORMAT
 from clsfit.pipeline.finish import Finish
 from clsfit.registry import Offer
-
-FORMAT = 1
-"""Of the model file's header; a reader of one format refuses every other."""
-
-
-def check_format(header: Mapping[str, Any], where: str | os.PathLike[str]) -> None:
-    """Refuses the header of a model file that this clsfit does not know how to read.
-
-    Args:
-        header: what the file says beside the weights.
-        where: the file, for the error.
-
-    Raises:
-        CheckpointError: it has another format.
-    """
-    if header.get("format") != FORMAT:
-        raise CheckpointError(
-            f"the model file has format {header.get('format')!r}, and this clsfit reads {FORMAT}",
-            printable(str(where)),
-            f"use the version of clsfit that wrote it: {printable(str(header.get('clsfit')))}",
-        )
 
 
 def model_header(

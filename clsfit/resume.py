@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clsfit.config import Config, flatten, free_keys, resolve
-from clsfit.errors import CheckpointError, ConfigError, PluginError
+from clsfit.errors import CheckpointError, ConfigError, PluginError, printable
 from clsfit.registry import Plugins
-from clsfit.storage.rundir import RunDirectory
+from clsfit.storage.rundir import ENVIRONMENT, RunDirectory
 
 if TYPE_CHECKING:
     from clsfit.data.intake import Intake
@@ -38,7 +38,7 @@ class Record:
         """The record, or None where the run was stopped before it was complete: it starts anew then."""
         if not directory.holds_checkpoint():
             return None
-        return cls(directory, directory.read_split(), directory.read_environment())
+        return cls(directory, directory.read_split(), _environment(directory))
 
     def check_data(self, intake: Intake, accept: bool) -> None:
         """Refuses data that is not the recorded one.
@@ -111,7 +111,34 @@ def check_plugins(plugins: Plugins, path: Path) -> None:
     """
     directory = RunDirectory(path)
     if directory.holds_run() and directory.holds_checkpoint():
-        _check_installed(plugins, directory.read_environment())
+        _check_installed(plugins, _environment(directory))
+
+
+def _environment(directory: RunDirectory) -> dict[str, Any]:
+    """What environment.json says, with the values that resuming needs of the kinds that it needs.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
+    values = directory.read_environment()
+    if not _says_all(values):
+        raise CheckpointError(
+            "this file of the run cannot be used: it does not say which data and plugins the run has",
+            printable(str(directory.path / ENVIRONMENT)),
+            "restore it from a backup, or start anew with --overwrite",
+        )
+    return values
+
+
+def _says_all(environment: Mapping[str, Any]) -> bool:
+    data, plugins = environment.get("data"), environment.get("plugins")
+    if not isinstance(data, dict) or not isinstance(plugins, list) or not isinstance(data.get("pictures"), int):
+        return False
+    classes = data.get("classes")
+    if not isinstance(classes, list) or not all(isinstance(plugin, dict) for plugin in plugins):
+        return False
+    texts = [plugin.get(part) for plugin in plugins for part in ("name", "distribution", "version")]
+    return all(isinstance(text, str) for text in (*classes, data.get("fingerprint"), *texts))
 
 
 def _check_installed(plugins: Plugins, environment: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import safetensors
 
+from clsfit import header
 from clsfit.config import Config, Selection
 from clsfit.contracts import Preprocessing, Pretrained
 from clsfit.errors import CheckpointError, ConfigError, printable
@@ -75,7 +76,7 @@ def preprocessing(config: Config) -> Preprocessing | None:
     if given is None:
         return None
     if given != _DEFAULT:
-        if not given or not Path(given).exists():
+        if not given or not os.path.exists(given):
             raise CheckpointError(
                 "there are no such weights to start from",
                 f"option --model.weights {printable(given)}",
@@ -282,10 +283,8 @@ def _is_model_file(path: Path) -> bool:
 
 def _model_file(path: Path) -> modelfile.ModelFile:
     """A model file of clsfit, of the format that this version reads."""
-    from clsfit.provenance import check_format
-
     read = modelfile.read(path)
-    check_format(read.header, path)
+    header.check(read.header, path)
     return read
 
 

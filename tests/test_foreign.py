@@ -19,7 +19,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from clsfit import foreign
+from clsfit import downloads, foreign
 from clsfit.errors import CheckpointError, ResourceError
 
 WEIGHTS = {"conv.weight": torch.arange(6.0).reshape(2, 3), "conv.bias": torch.tensor([1.0, 2.0])}
@@ -263,7 +263,7 @@ def test_a_corrupted_file_in_the_cache_is_found(served: tuple[Path, str], tmp_pa
     assert_weights(foreign.download(f"{address}/{name}"))
 
 
-@pytest.mark.parametrize("where", ["http://127.0.0.1:1", "http://nowhere.invalid", "missing"])
+@pytest.mark.parametrize("where", ["http://127.0.0.1:1", "https://nowhere.invalid", "missing"])
 def test_no_network(where: str, served: tuple[Path, str], tmp_path: Path) -> None:
     url = f"{served[1] if where == 'missing' else where}/net-01234567.pth"
     with pytest.raises(ResourceError) as refused:
@@ -284,7 +284,7 @@ def test_torchscript_is_named(tmp_path: Path) -> None:
 
 
 def test_a_silent_server_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(foreign, "_SILENCE", 0.2)
+    monkeypatch.setattr(downloads, "_SILENCE", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         with pytest.raises(ResourceError, match="timed out"):

@@ -21,6 +21,8 @@ _SCARCE = {
 }
 """What the system says when disk, memory, rights or handles are missing."""
 
+_LONGEST = 2000  # characters of a line: a name of a megabyte tells no more
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command.
@@ -123,6 +125,9 @@ def _report(error: BaseException) -> int:
         case MemoryError():
             _say("error: out of memory", "", "try a smaller --batch-size, fewer --workers, or --cache off")
             return ExitCode.ENVIRONMENT
+        case OSError() if error.errno == errno.ENAMETOOLONG:
+            _say("error: a name of a file is longer than the system takes", os.fsdecode(error.filename or ""))
+            return ExitCode.USAGE
         case OSError() if error.errno in _SCARCE:
             where = printable(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else ""
             _say(f"error: {error.strerror}", where)
@@ -136,7 +141,8 @@ def _report(error: BaseException) -> int:
 
 def _say(what: str, *more: str) -> None:
     """``what`` after the program's name, and the other lines under it; at most three lines in all."""
-    lines = [" ".join(line.split("\n")) for line in (f"clsfit: {what}", *more) if line]
+    lines = [printable(" ".join(line.split("\n"))) for line in (f"clsfit: {what}", *more) if line]
+    lines = [line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ..." for line in lines]
     text = "\n  ".join(lines[:3]) + "\n"
     try:
         sys.stderr.write(text.encode("utf-8", "replace").decode())

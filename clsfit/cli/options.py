@@ -93,7 +93,7 @@ class Option:
             *names,
             metavar=f"<{self.label}>" if self.label in _METAVARS else "",
             help=self._help(),
-            rich_help_panel=self.panel,
+            rich_help_panel=printable(self.panel),
             show_default=False,
             autocompletion=self.complete,
         )
@@ -116,8 +116,8 @@ class Option:
 
 
 def escape(text: str) -> str:
-    """``text`` so that rich shows its square brackets instead of obeying them."""
-    return re.sub(r"\[(?=[a-z#/@][^\[]*\])", r"\\[", text)
+    """``text`` so that square brackets and control characters are shown instead of obeyed."""
+    return re.sub(r"\[(?=[a-z#/@][^\[]*\])", r"\\[", printable(text))
 
 
 def from_parameter(parameter: Parameter, key: tuple[str, ...], names: tuple[str, ...], panel: str) -> Option:

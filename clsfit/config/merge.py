@@ -6,9 +6,9 @@ without a name (``loss: {gamma: 3}``, ``CLSFIT_LOSS__GAMMA``) are for whatever t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from clsfit.config.layers import SINGLE, SLOTS, Layer, Pick, kind_of
@@ -126,7 +126,7 @@ def data_path(choice: Choice, plugins: Plugins) -> str | None:
     if isinstance(choice.holder, Offer) or not choice.plain:
         return None
     text = str(choice.holder)
-    if Path(text).exists():
+    if os.path.exists(text):
         return text
     provider, prefixed, _ = text.rpartition(":")
     if prefixed and any(plugin.answers_to(provider) for plugin in plugins.plugins):
@@ -199,7 +199,7 @@ def _explicit_picks(layer: Layer) -> Iterable[str]:
 def _holder(slot: str, pick: Pick, plugins: Plugins) -> Offer | str:
     """What a pick names. An unknown name is an error only if it is still there in the end."""
     name = pick.name or ""
-    if slot == "data" and pick.plain and Path(name).exists():
+    if slot == "data" and pick.plain and os.path.exists(name):
         return name
     try:
         return plugins.find(kind_of(slot), name)

@@ -26,6 +26,9 @@ _WORDS = {
 }
 
 
+_MOST_VALUES = 250_000
+
+
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (PyYAML's own name and type)
 
@@ -100,6 +103,7 @@ def parse(text: str, source: str) -> Value:
     """
     try:
         node = yaml.compose(text, Loader=_Loader)
+        return Value({}, f"{printable(source)}:1") if node is None else _value(node, printable(source), (), _Room())
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         line = f":{mark.line + 1}" if mark is not None else ""
@@ -109,9 +113,6 @@ def parse(text: str, source: str) -> Value:
         raise ConfigError(f"no valid YAML: {printable(str(problem))}", f"{printable(source)}{line}") from error
     except RecursionError as error:
         raise ConfigError("brackets in brackets, too deep to read", printable(source)) from error
-    if node is None:
-        return Value({}, f"{printable(source)}:1")
-    return _value(node, printable(source), ())
 
 
 def parse_value(text: str) -> Any:
@@ -127,8 +128,21 @@ def dump(tree: dict[str, Any]) -> str:
     return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
 
 
-def _value(node: yaml.Node, source: str, above: tuple[yaml.Node, ...]) -> Value:
+class _Room:
+    """How many values there may still be: a few aliases of aliases stand for more than any memory holds."""
+
+    def __init__(self) -> None:
+        self.left = _MOST_VALUES
+
+    def take(self, where: str) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise ConfigError(f"more than {_MOST_VALUES:,} values, aliases counted as often as they are used", where)
+
+
+def _value(node: yaml.Node, source: str, above: tuple[yaml.Node, ...], room: _Room) -> Value:
     where = f"{source}:{node.start_mark.line + 1}"
+    room.take(where)
     if any(node is other for other in above):
         raise ConfigError("an alias that contains itself", where)
     if isinstance(node, yaml.ScalarNode):
@@ -136,7 +150,7 @@ def _value(node: yaml.Node, source: str, above: tuple[yaml.Node, ...]) -> Value:
     if node.tag not in ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"):
         raise ConfigError(f"YAML tag {printable(node.tag)} is not read", where)
     if isinstance(node, yaml.SequenceNode):
-        return Value([_value(item, source, (*above, node)) for item in node.value], where)
+        return Value([_value(item, source, (*above, node), room) for item in node.value], where)
     found: dict[str, Value] = {}
     for key, item in node.value:
         at = f"{source}:{key.start_mark.line + 1}"
@@ -144,7 +158,7 @@ def _value(node: yaml.Node, source: str, above: tuple[yaml.Node, ...]) -> Value:
             raise ConfigError("a key is a text", at)
         if key.value in found:
             raise ConfigError(f"key {printable(key.value)!r} is written twice", at, "keep one of them")
-        found[key.value] = _value(item, source, (*above, node))
+        found[key.value] = _value(item, source, (*above, node), room)
     return Value(found, where)
 
 

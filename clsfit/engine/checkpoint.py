@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -22,17 +23,15 @@ from clsfit.engine.state import (
     unflatten,
     weights,
 )
-from clsfit.errors import CheckpointError, PluginError
-from clsfit.storage import checkpoints, durable
+from clsfit.errors import CheckpointError
+from clsfit.storage import checkpoints
 
 if TYPE_CHECKING:
     from clsfit.engine.run import Run
 
-_KEEP = 2  # good checkpoints that are never pruned, beside the best one
+KEEP = 2  # good checkpoints that are never pruned, beside the best one
 _UNFIT = (LookupError, AttributeError, ValueError, TypeError, RuntimeError)
 """What loading a state raises that does not fit."""
-
-_TELL = "tell the component's authors: load_state_dict must be the inverse of state_dict"
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def save(run: Run) -> None:
         directory.metrics.sync()
         directory.log.sync()
         checkpoints.save(directory.checkpoints, taken.step, taken.files())
-        checkpoints.prune(directory.checkpoints, keep=_KEEP, never=taken.kept)
+        checkpoints.prune(directory.checkpoints, keep=KEEP, never=taken.kept)
         now = time.monotonic()
         run.last_save = LastSave(taken.step, now, now - begun + copying)
         run.reporter.say(
@@ -129,54 +128,6 @@ def snapshot(run: Run) -> Snapshot:
     return Snapshot(run.step, kept, flat, copied(weights(run.model, run.loss)), copied(tensors))
 
 
-def prove(run: Run) -> None:
-    """Loads the checkpoint that was just saved into the very run it was taken of, which must stay as it is.
-
-    Raises:
-        PluginError: a component cannot load its own state, or is another one afterwards.
-        CheckpointError: the disk has not kept what was written.
-    """
-    assert run.directory is not None
-    before = snapshot(run)
-    saved, skipped = checkpoints.newest_verified(run.directory.checkpoints)
-    if saved is None or saved.step != run.step:
-        raise CheckpointError(
-            "the first checkpoint cannot be read back",
-            "; ".join(f"{path.name}: {reason}" for path, reason in skipped) or str(run.directory.checkpoints),
-            "check the disk, or write elsewhere with -o",
-        )
-    try:
-        load(run, saved)
-    except CheckpointError as error:
-        raise PluginError(
-            f"a state cannot be loaded again: {error.what}", "", "tell the component's authors"
-        ) from error
-    after = snapshot(run)
-    old_state, new_state = ({n: json.dumps(v) for n, v in s.state.items() if n != "logs"} for s in (before, after))
-    different = [name for name in old_state if old_state[name] != new_state[name]]
-    for old, new in ((before.weights, after.weights), (before.tensors, after.tensors)):
-        different += [name for name in old if name not in new or not _equal(old[name], new[name])]
-    if different:
-        raise PluginError(
-            "a state is another one after it was saved and loaded",
-            f"different: {', '.join(different[:5])}",
-            _TELL,
-        )
-
-
-def check_room(run: Run) -> None:
-    """Warns where the disk seems too full for what the run is going to save.
-
-    That is as many checkpoints as are kept at once, the optimizer's part of them as large as twice the
-    weights, and the model files.
-    """
-    assert run.directory is not None
-    size = sum(tensor.nbytes for tensor in weights(run.model, run.loss).values())
-    needed, free = (_KEEP + 2) * 3 * size + 3 * size, durable.free_bytes(run.directory.path)
-    if free is not None and free < needed:
-        run.say(f"warning: the run may need {needed:,} bytes for its checkpoints, and {free:,} are free")
-
-
 def restore(run: Run, saved: checkpoints.Checkpoint, *, changed: bool = False) -> None:
     """Brings ``run`` to where ``saved`` was taken, its logs too; arguments and errors as for :func:`load`."""
     assert run.directory is not None
@@ -222,6 +173,7 @@ def load(run: Run, saved: checkpoints.Checkpoint, *, changed: bool = False) -> d
     try:
         tensors = from_blob(saved.read("state.safetensors"))
         state = {name: unflatten(v, tensors) for name, v in json.loads(saved.read("state.json")).items()}
+        _check_counters(state)
         part = "model"
         load_weights(run.model, run.loss, from_blob(saved.read("model.safetensors")))
         same_epoch = not changed or _same_epoch(run, state)
@@ -270,6 +222,35 @@ def _bring_optimizer(run: Run, state: dict[str, Any], *, keep_options: bool) -> 
             group.update(option)
 
 
+def _check_counters(state: dict[str, Any]) -> None:
+    """Raises ValueError for what :func:`snapshot` never writes, before anything of it is believed."""
+
+    def natural(value: Any) -> bool:
+        return type(value) is int and value >= 0
+
+    def number(value: Any) -> bool:
+        return type(value) in {int, float} and math.isfinite(value)
+
+    best = state["best"]
+    sound = {name: natural(state[name]) for name in ("epoch", "step", "epoch_start", "steps_per_epoch")}
+    sound |= {name: number(state[name]) for name in ("lr", "lr_factor", "seconds", "train_seconds")}
+    sound["scores"], sound["stop_reason"] = isinstance(state["scores"], dict), isinstance(state["stop_reason"], str)
+    sound["logs"] = all(natural(state["logs"][name]) for name in ("metrics", "log"))
+    sound["rollbacks"] = isinstance(state["rollbacks"], list) and all(
+        entry.keys() == {"step", "to_step", "lr_factor"} and all(map(number, entry.values()))
+        for entry in state["rollbacks"]
+    )
+    sound["best"] = best is None or (
+        best.keys() == {"epoch", "monitor", "value", "step"}
+        and natural(best["epoch"])
+        and natural(best["step"])
+        and isinstance(best["monitor"], str)
+        and number(best["value"])
+    )
+    if wrong := [name for name, fine in sound.items() if not fine]:
+        raise ValueError(f"{', '.join(wrong)} cannot be so")
+
+
 def _count(run: Run, state: dict[str, Any], same_epoch: bool) -> None:
     run.epoch, run.step, run.lr = state["epoch"], state["step"], state["lr"]
     run.lr_factor, run.rollbacks = state["lr_factor"], state["rollbacks"]
@@ -290,8 +271,3 @@ def _with_strides(state: dict[str, Any], parameters: list[torch.nn.Parameter]) -
             if parameter is not None and isinstance(value, torch.Tensor) and value.shape == parameter.shape:
                 values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
     return state
-
-
-def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether two tensors have the same bytes; not a number is equal to itself here."""
-    return one.dtype == other.dtype and torch.equal(*(t.contiguous().flatten().view(torch.uint8) for t in (one, other)))

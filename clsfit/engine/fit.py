@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from clsfit.engine import checkpoint
 from clsfit.engine.blame import raise_blamed
 from clsfit.engine.closure import Closure
 from clsfit.engine.device import reseed
@@ -17,6 +16,7 @@ from clsfit.engine.divergence import Watch
 from clsfit.engine.infer import evaluate, loss_sum, takes_images
 from clsfit.engine.modelfiles import save_summary
 from clsfit.engine.modes import training_mode
+from clsfit.engine.proof import check_room, prove
 from clsfit.engine.records import Best
 from clsfit.engine.report import epoch_line
 from clsfit.engine.run import Run
@@ -137,8 +137,8 @@ def start(run: Run) -> None:
     run.save_now()
     run.saver.flush()
     if run.directory is not None and run.step == run.epoch == 0:
-        checkpoint.prove(run)
-        checkpoint.check_room(run)
+        prove(run)
+        check_room(run)
 
 
 def begin_epoch(run: Run) -> None:

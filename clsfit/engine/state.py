@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import safetensors
 import safetensors.torch
 import torch
 
@@ -99,8 +100,15 @@ def to_blob(tensors: Mapping[str, torch.Tensor]) -> bytes:
 
 
 def from_blob(blob: bytes) -> dict[str, torch.Tensor]:
-    """The inverse of :func:`to_blob`, on the CPU."""
-    return safetensors.torch.load(blob)
+    """The inverse of :func:`to_blob`, on the CPU.
+
+    Raises:
+        ValueError: it is no safetensors file, or not an intact one.
+    """
+    try:
+        return safetensors.torch.load(blob)
+    except (safetensors.SafetensorError, KeyError) as error:  # KeyError: a dtype that torch has not
+        raise ValueError(f"no intact safetensors: {' '.join(str(error).split())}") from error
 
 
 def weights(model: torch.nn.Module, loss: torch.nn.Module) -> dict[str, torch.Tensor]:

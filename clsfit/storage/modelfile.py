@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +25,10 @@ _MARK = b'"sha256":"'
 _ZEROS = b"0" * 64
 _DIGEST = re.compile(rb'[0-9a-f]{64}"')
 _LARGEST_HEADER = 100_000_000  # bytes; safetensors' own limit
+_MOST_PARTS = 1_000_000  # objects and lists, of which each takes much more memory than its two bytes
+_BITS = {"BOOL": 8} | {f"{kind}{bits}": bits for kind in "IU" for bits in (8, 16, 32, 64)}
+_BITS |= {"F16": 16, "BF16": 16, "F32": 32, "F64": 64, "C64": 64}
+_BITS |= dict.fromkeys(("F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E5M2FNUZ", "F8_E4M3FNUZ"), 8)
 
 
 @dataclass(frozen=True)
@@ -96,8 +102,8 @@ def resolve(path: str | Path) -> Path:
         CheckpointError: there is none.
     """
     path = Path(path)
-    if not path.is_dir():
-        if not path.exists():
+    if not os.path.isdir(path):
+        if not os.path.exists(path):
             raise _missing(path)
         return path
     for name in (BEST, LAST):
@@ -153,16 +159,37 @@ def _checked(raw: bytes) -> dict[str, Any]:
     digest.update(memoryview(raw)[at + 64 :])
     if digest.hexdigest().encode() != head[at : at + 64]:
         raise ValueError("its content does not match its hash")
+    if head.count(b"[") + head.count(b"{") > _MOST_PARTS:
+        raise ValueError("its header has too many parts")
     try:
-        metadata = json.loads(head[8:])["__metadata__"]
+        tensors = json.loads(head[8:])
+        metadata = tensors.pop("__metadata__")
         if set(metadata) != {"clsfit", "sha256"}:
             raise ValueError
         header = json.loads(metadata["clsfit"])
         if not isinstance(header, dict):
             raise ValueError
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ValueError("its header was not written by clsfit") from None
+    _check_tensors(tensors, len(raw) - 8 - length)
     return header
+
+
+def _check_tensors(tensors: Mapping[str, Any], size: int) -> None:
+    """Whether the tensors fill the ``size`` bytes behind the header: one after the other, no gap, none twice."""
+    end = 0
+    try:
+        for entry in sorted(tensors.values(), key=lambda entry: entry["data_offsets"]):
+            (begin, until), shape, bits = entry["data_offsets"], entry["shape"], _BITS[entry["dtype"]]
+            if len(entry) != 3 or any(type(number) is not int or number < 0 for number in (begin, until, *shape)):
+                raise ValueError
+            if begin != end or (until - begin) * 8 != math.prod(shape) * bits:
+                raise ValueError
+            end = until
+        if end != size:
+            raise ValueError
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError("what its header says of its tensors is not what is there") from None
 
 
 def _missing(path: Path) -> CheckpointError:

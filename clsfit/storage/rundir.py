@@ -192,12 +192,16 @@ class RunDirectory:
 
     def read_data(self) -> Any:
         """What config.yaml says the data was: a path, or a mapping with the data set's name."""
-        import yaml
+        from clsfit.config import yaml
 
         try:
-            return yaml.safe_load(self._read(CONFIG))["data"]
-        except (yaml.YAMLError, KeyError, TypeError) as error:
+            data = yaml.parse(self._read(CONFIG), CONFIG).plain()["data"]
+        except (ConfigError, KeyError, TypeError) as error:
             raise _damaged(self.path / CONFIG, "it names no data") from error
+        name = data.get("name") if isinstance(data, dict) else data
+        if not isinstance(name, str) or "\0" in name:
+            raise _damaged(self.path / CONFIG, "it names no data")
+        return data
 
     def read_environment(self) -> dict[str, Any]:
         """The values of environment.json."""

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import safetensors.numpy
+from clsfit_standard.optimizers.sgd import SGD
 
 from clsfit.engine import checkpoint
 from clsfit.errors import DivergedError
 from clsfit.training import TrainedRun
-from clsfit_standard.optimizers.sgd import SGD
 
 BLOWS = """
 import os

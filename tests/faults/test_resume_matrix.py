@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 
-from clsfit.registry import Plugins
-
 OPTIMIZERS = ("sgd", "adamw", "sgd_fused", "sgd_foreach", "adamw_fused", "adamw_foreach")
 MODELS = ("small_cnn", "channels_last")
 RUN: dict[str, Any] = {
@@ -82,11 +80,6 @@ def test_a_resume_changes_no_bit(
         train(directory, **options(optimizer, model, ema))
         assert torch.get_num_threads() == threads
         assert outcome(directory) == expected, f"resumed from step {step}, seed {seed}"
-
-
-def offers() -> Iterator[Any]:
-    for found in Plugins.discover().plugins:
-        yield from found.offers
 
 
 def test_one_thread_and_two_give_different_bits(
