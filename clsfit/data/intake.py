@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clsfit.data import canvases, checks, group_split, groups, sources, split, table_file
+from clsfit.data import canvases, checks, group_split, groups, leaks, sources, split, table_file
 from clsfit.data.canvases import Canvases
 from clsfit.data.prepare import Prepare
 from clsfit.data.table import SampleTable
@@ -48,7 +48,7 @@ class Intake:
         own_val: whether the data set brings validation pictures of its own.
         left_out: paths of unreadable pictures, left out by ``--skip-bad``.
         fingerprint: hash over paths, labels and sizes in bytes.
-        notes: one line each on the groups and how they were split.
+        notes: one line each on the groups, how they were split, and pictures in two splits.
     """
 
     table: SampleTable
@@ -118,6 +118,8 @@ def take_in(
     table = split.hold_out(table, wishes.val_fraction, wishes.seed)
     _refuse_unlabelled(table)
     notes += group_split.describe(table) if table.groups else ()
+    if recorded is None or accept_changes:  # else it was said when the run was started
+        notes += leaks.describe(source, table, wishes.workers)
     return Intake(table, made, prepare, size, own_val, left_out, fingerprint, notes)
 
 
