@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -199,7 +200,7 @@ class Model:
                     "name the folder or the data set to judge it on",
                 )
             data, recorded = directory.read_data(), directory.read_split()
-            if isinstance(data, str) and not Path(data).exists():
+            if isinstance(data, str) and not os.path.exists(data):
                 raise DataError(
                     f"the run's own data is no longer at {printable(data)}",
                     f"named in {directory.path / 'config.yaml'}",
@@ -211,7 +212,7 @@ class Model:
 
     def _open(self, data: Any) -> Any:
         name = data if isinstance(data, str) else data["name"]
-        if isinstance(data, str) and Path(data).exists():
+        if isinstance(data, str) and os.path.exists(data):
             return open_path(data, self.class_names)
         if name not in self._plugins.names("dataset"):
             raise DataError(

@@ -27,10 +27,13 @@ _REMEDIES = {
 }
 _MISSING = {
     getattr(errno, name)
-    for name in ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "ENOMEM", "EMFILE", "ENFILE", "EIO", "EFBIG")
+    for name in (
+        *("ENOSPC", "EDQUOT", "EFBIG", "ENAMETOOLONG", "EROFS", "EACCES", "EPERM", "EIO"),
+        *("ENOMEM", "EMFILE", "ENFILE"),
+    )
     if hasattr(errno, name)
 }
-"""What the system says when disk, memory, rights or handles are missing."""
+"""What the system says when disk, memory, rights or handles are missing, or a name cannot be on this disk."""
 
 _NO_MEMORY = re.compile(r"can't allocate memory|cannot allocate memory|out of memory|bad_alloc", re.IGNORECASE)
 _NO_ROOM = re.compile("failed to map segment|cannot allocate memory in static")

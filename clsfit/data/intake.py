@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,7 +160,7 @@ def open_path(data: str, classes: Sequence[str] | None = None) -> Any:
         DataError: it is neither, or cannot be used.
     """
     path = Path(data)
-    if path.is_dir() or not path.exists():
+    if os.path.isdir(data) or not os.path.exists(data):  # unlike Path's, they take a name that no disk can hold
         return sources.folder(path, classes=classes)
     if path.suffix.lower() in table_file.SUFFIXES:
         return table_file.table_file(path, classes=classes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -96,8 +97,8 @@ def resolve(path: str | Path) -> Path:
         CheckpointError: there is none.
     """
     path = Path(path)
-    if not path.is_dir():
-        if not path.exists():
+    if not os.path.isdir(path):  # unlike Path's, it takes a name that no disk can hold
+        if not os.path.exists(path):
             raise _missing(path)
         return path
     for name in (BEST, LAST):
