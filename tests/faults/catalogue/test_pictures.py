@@ -315,12 +315,13 @@ def test_row30_forty_odd_names(fault: Any, tmp_path: Path, kept: Kept, png: Any,
     kept(tmp_path / "data")
     poor = {"LC_ALL": "POSIX", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": None}
     options = [option for option in small if option != "-q"]
-    fault(0, "train", "data", *options, "-o", "out", env=poor)
+    fault(0, "train", "data", *options, "-o", "poor", env=poor)
+    fault(0, "train", "data", *options, "-o", "out")
     whole = (tmp_path / "out" / "last.safetensors").read_bytes()
     (tmp_path / "out" / "summary.json").unlink()
-    fault(0, "train", "data", *options, "-o", "out", "--resume", env=poor)
+    fault(0, "train", "data", *options, "-o", "out", "--resume")
     assert (tmp_path / "out" / "last.safetensors").read_bytes() == whole
-    fault(0, "evaluate", "out", "data", "--predictions", "e.csv", env=poor)
+    fault(0, "evaluate", "out", "data", "--predictions", "e.csv")
     fault(0, "predict", "out", "data", "-o", "p.csv", env=poor)
     fault(0, "predict", "out", "data", "-o", "p.jsonl")
     expected = {os.fsdecode(os.path.join(label, name)) for label in os.listdir(top) for name in names}
