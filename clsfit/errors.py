@@ -93,7 +93,7 @@ class TargetMissedError(ClsfitError):
 
 
 class InterruptedRunError(ClsfitError):
-    """Ctrl-C: the run was saved and can be resumed."""
+    """Ctrl-C, where more can be said than that: a run was saved and can be resumed."""
 
     exit_code = ExitCode.INTERRUPTED
 

@@ -17,6 +17,7 @@ from clsfit.errors import ClsfitError, ConfigError, PluginError
 from clsfit.keyed import key
 from clsfit.parameters import added_parameters, own_parameters
 from clsfit.registry import Offer
+from clsfit.shortage import shortage
 
 _OWED: dict[str, tuple[str, ...]] = {
     "optimizer": ("param_groups", "step", "zero_grad", "state_dict", "load_state_dict"),
@@ -45,6 +46,8 @@ def make(selection: Selection, filled: Mapping[str, Any]) -> Any:
     except ClsfitError:
         raise
     except (Exception, SystemExit) as error:
+        if scarce := shortage(error):
+            raise scarce from error
         offer = selection.offer
         raise PluginError(
             f"{offer.kind} {offer.name!r} cannot be built: {type(error).__name__}: {error}",
@@ -136,6 +139,8 @@ def tried(offer: Offer, call: Callable[[], Any], on: str = "on two empty samples
     except ClsfitError:
         raise
     except (Exception, SystemExit) as error:
+        if scarce := shortage(error):
+            raise scarce from error
         reason = str(error).splitlines()[0] if str(error) else ""
         raise _broken(offer, f"it failed {on}: {type(error).__name__}: {reason}") from error
 

@@ -20,8 +20,9 @@ from typing import Any, Literal
 
 import pluggy
 
-from clsfit.errors import PluginError, printable
+from clsfit.errors import InterruptedRunError, PluginError, printable
 from clsfit.hookspecs import OFFERS, PROJECT, Component, Moments, Offers
+from clsfit.shortage import shortage
 
 REPEATABLE = ("metric", "callback", "augment")
 """Kinds of which a run may select several; their names stand between dots, so they have none."""
@@ -92,6 +93,8 @@ class Offer:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
+            if scarce := shortage(error):
+                raise scarce from error
             raise self._broken(one_line(error)) from error
         if not callable(found):
             raise self._broken(f"it is a {type(found).__name__}, not callable")
@@ -168,7 +171,11 @@ def load(plugin: Plugin, point: EntryPoint) -> None:
         with contextlib.redirect_stdout(sys.stderr):  # stdout belongs to the command's data
             plugin.offers = tuple(_offers(plugin, point.load()))
     except KeyboardInterrupt:
-        raise
+        raise InterruptedRunError(
+            f"interrupted while plugin {printable(plugin.name)!r} was imported",
+            printable(f"of {plugin.distribution} {plugin.version}".rstrip()),
+            f"where it hangs, leave it out: --disable-plugin {printable(plugin.name)}",
+        ) from None
     except _IllFormed as error:
         plugin.status, plugin.error = "failed", printable(str(error))
     except BaseException as error:  # also SystemExit, which a broken native library may raise

@@ -36,6 +36,7 @@ from clsfit.pipeline.loader import Batch, Loader
 from clsfit.provenance import packages
 from clsfit.registry import Plugins
 from clsfit.results import EvaluatedPicture, Evaluation, Prediction
+from clsfit.shortage import shortage
 from clsfit.storage import modelfile
 from clsfit.storage.rundir import RunDirectory
 
@@ -111,7 +112,7 @@ class Model:
             scores = sums.scores()  # counts what has gathered; per class comes after
             per_class = sums.per_class(self.class_names)
         except (Exception, SystemExit) as error:
-            raise_blamed(error, self._packages())
+            raise_blamed(error, self._packages(), batch_size=batch_size or self.header["batch_size"])
         higher = {name: bool(metric.higher_is_better) for name, metric in metrics.items()}
         return Evaluation(chosen, scores, per_class, higher, judged, self.class_names)
 
@@ -141,7 +142,7 @@ class Model:
                 for i, (row, best, p) in enumerate(zip(batch.rows.tolist(), *ranked(logits), strict=True)):
                     yield self._prediction(table.paths[row], batch.errors.get(i, ""), best, p)
         except (Exception, SystemExit) as error:
-            raise_blamed(error, self._packages())
+            raise_blamed(error, self._packages(), batch_size=batch_size or self.header["batch_size"])
 
     def _judged(
         self, data: str | None, split: str | None, workers: int | None
@@ -262,6 +263,8 @@ def load(path: str | Path, *, device: str = "auto", threads: int | None = None) 
         load_weights(model.module, model.loss, tensors)  # lazy layers get their shapes here
         devices.lay_out(model.module, model.device)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        if scarce := shortage(error, "free some memory, or raise its limit (ulimit -v)"):
+            raise scarce from error
         raise CheckpointError(
             f"the model file does not fit: {type(error).__name__}: {str(error).partition(chr(10))[0]}",
             printable(str(where)),

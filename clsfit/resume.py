@@ -61,7 +61,7 @@ class Record:
         if not lines:
             return
         if not accept:
-            shown = "; ".join(lines[:5]) + (f"; and {len(lines) - 5} more" if len(lines) > 5 else "")
+            shown = printable("; ".join(lines[:5])) + (f"; and {len(lines) - 5} more" if len(lines) > 5 else "")
             raise CheckpointError(what, shown, "use another -o for another run, or give --accept-changes")
         self.changed = True
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from clsfit.errors import ConfigError, ExitCode, PluginError
+from clsfit.errors import ConfigError, ExitCode, InterruptedRunError, PluginError
 from clsfit.registry import Plugins
 
 Install = Callable[..., None]
@@ -108,7 +108,7 @@ def test_a_plugin_that_prints_at_import_leaves_stdout_alone(
 
 def test_an_interrupt_is_no_plugin_failure(install: Install) -> None:
     install("clsfit-bad", "raise KeyboardInterrupt")
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(InterruptedRunError, match="--disable-plugin"):
         Plugins.discover()
 
 

@@ -7,19 +7,12 @@ so that every failure takes one way: at most three lines on stderr and an exit c
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Sequence
 
 from clsfit.errors import ClsfitError, ExitCode, TerminatedRunError, printable
-
-_SCARCE = {
-    getattr(errno, name)
-    for name in ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "ENOMEM", "EMFILE", "ENFILE", "EIO", "EFBIG")
-    if hasattr(errno, name)
-}
-"""What the system says when disk, memory, rights or handles are missing."""
+from clsfit.shortage import of_the_system, shortage
 
 _LONGEST = 2000  # characters of a line: a name of a megabyte tells no more
 
@@ -122,16 +115,10 @@ def _report(error: BaseException) -> int:
         case ClsfitError():
             _say("error: " + error.what, error.where, error.remedy)
             return error.exit_code
-        case MemoryError():
-            _say("error: out of memory", "", "try a smaller --batch-size, fewer --workers, or --cache off")
-            return ExitCode.ENVIRONMENT
-        case OSError() if error.errno == errno.ENAMETOOLONG:
-            _say("error: a name of a file is longer than the system takes", os.fsdecode(error.filename or ""))
-            return ExitCode.USAGE
-        case OSError() if error.errno in _SCARCE:
-            where = printable(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else ""
-            _say(f"error: {error.strerror}", where)
-            return ExitCode.ENVIRONMENT
+    scarce = of_the_system(error) or shortage(error, "lower --batch-size, use fewer --workers, or --cache off")
+    if scarce is not None:
+        _say("error: " + scarce.what, scarce.where, scarce.remedy)
+        return scarce.exit_code
     text = " ".join(str(error).split())
     _say(
         printable(f"bug in clsfit: {type(error).__name__}: {text}"), "", "--debug shows the traceback; please report it"

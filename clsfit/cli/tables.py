@@ -11,12 +11,14 @@ import csv
 import io
 import json
 import math
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from clsfit.errors import ConfigError, printable
+from clsfit.errors import ConfigError, ResourceError, printable
+from clsfit.shortage import remedy_of
 
 Row = Sequence[Any]
 Format = Literal["csv", "jsonl"]
@@ -88,11 +90,21 @@ def check_place(path: Path, option: str) -> None:
 
     Raises:
         ConfigError: it is a folder, or in one that does not exist.
+        ResourceError: nothing may be written there.
     """
-    if path.is_dir() or not path.parent.is_dir():
-        wrong = path if path.is_dir() else path.parent
-        what = "is a folder, not a file" if path.is_dir() else "does not exist"
-        raise ConfigError(f"{printable(str(wrong))} {what}", f"{option} {printable(str(path))}")
+    named = f"{option} {printable(str(path))}"
+    if path.is_dir():
+        raise ConfigError(f"{printable(str(path))} is a folder, not a file", named, "name a file in it")
+    if not path.parent.is_dir():
+        there = path.parent.exists()
+        what = "is a file, not a folder" if there else "does not exist"
+        raise ConfigError(
+            f"{printable(str(path.parent))} {what}", named, "name another place" if there else "make it first"
+        )
+    from clsfit.storage.stream import is_stream
+
+    if not os.access(path if is_stream(path) else path.parent, os.W_OK):
+        raise ResourceError("it may not be written to", named, "change its rights, or name another place")
 
 
 def write(path: Path | None, columns: Row, rows: Iterable[Row], *, option: str) -> None:
@@ -108,20 +120,35 @@ def write(path: Path | None, columns: Row, rows: Iterable[Row], *, option: str) 
 
 
 def put_all(path: Path | None, pieces: Iterable[bytes]) -> None:
-    """Writes ``pieces`` to stdout one by one, or into the file ``path``, whole and durably."""
+    """Writes ``pieces`` to stdout or a stream one by one, or into the file ``path``, whole and durably."""
     if path is not None:
         from clsfit.storage.durable import write_file
+        from clsfit.storage.stream import is_stream, write_stream
 
-        write_file(path, pieces, failpoint="predictions")
+        if is_stream(path):
+            write_stream(path, pieces)
+        else:
+            write_file(path, pieces, failpoint="predictions")
         return
     for piece in pieces:
         put(piece)
 
 
 def put(data: bytes | str) -> None:
-    """Writes to stdout at once, whatever the locale's encoding; a text gets a line end."""
+    """Writes to stdout at once, whatever the locale's encoding; a text gets a line end.
+
+    Raises:
+        BrokenPipeError: its reader has left.
+        ResourceError: it cannot be written.
+    """
     if isinstance(data, str):
         data = data.encode("utf-8", "surrogateescape") + b"\n"
-    sys.stdout.flush()
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        remedy = remedy_of(error) or "send the output elsewhere"
+        raise ResourceError(error.strerror or type(error).__name__, "standard output", remedy) from error

@@ -268,6 +268,12 @@ def _check_control(control: Mapping[str, Any]) -> None:
         raise ConfigError("--accept-changes has no effect without --resume", "", "add --resume, or leave it out")
     if control.get("quiet") and control.get("verbose"):
         raise ConfigError("--quiet and --verbose contradict each other", "", "give one of them")
+    if (world := os.environ.get("WORLD_SIZE", "1")) not in {"", "0", "1"}:  # each would train, into one folder
+        raise ConfigError(
+            "clsfit trains in one process, and a launcher has started several",
+            f"environment WORLD_SIZE is {printable(world)}",
+            "start it without the launcher (torchrun)",
+        )
     if control.get("output") == "":
         raise ConfigError("-o names no folder: it is empty", "", "name one, or leave -o out")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clsfit.data import canvases, checks, group_split, groups, sources, split, table_file
+from clsfit.data import canvases, checks, group_split, groups, leaks, sources, split, table_file
 from clsfit.data.canvases import Canvases
 from clsfit.data.prepare import Prepare
 from clsfit.data.table import SampleTable
@@ -48,7 +49,7 @@ class Intake:
         own_val: whether the data set brings validation pictures of its own.
         left_out: paths of unreadable pictures, left out by ``--skip-bad``.
         fingerprint: hash over paths, labels and sizes in bytes.
-        notes: one line each on the groups and how they were split.
+        notes: one line each on the groups, how they were split, and pictures in two splits.
     """
 
     table: SampleTable
@@ -118,6 +119,8 @@ def take_in(
     table = split.hold_out(table, wishes.val_fraction, wishes.seed)
     _refuse_unlabelled(table)
     notes += group_split.describe(table) if table.groups else ()
+    if recorded is None or accept_changes:  # else it was said when the run was started
+        notes += leaks.describe(source, table, wishes.workers)
     return Intake(table, made, prepare, size, own_val, left_out, fingerprint, notes)
 
 
@@ -157,7 +160,7 @@ def open_path(data: str, classes: Sequence[str] | None = None) -> Any:
         DataError: it is neither, or cannot be used.
     """
     path = Path(data)
-    if path.is_dir() or not path.exists():
+    if os.path.isdir(data) or not os.path.exists(data):  # unlike Path's, they take a name that no disk can hold
         return sources.folder(path, classes=classes)
     if path.suffix.lower() in table_file.SUFFIXES:
         return table_file.table_file(path, classes=classes)

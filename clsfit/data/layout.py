@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -61,8 +62,9 @@ def arrange(root: str, found: Walk, known: Sequence[str] | None) -> Layout:
     folders = _class_folders(found, depth)
     classes = tuple(known) if known is not None else _classes(root, found, folders, labels, splits)
     _check_known(root, labels, splits, classes, "the model" if known is not None else "training")
-    notes = _notes(found, len(found.pictures) - len(pictures), folders, depth)
-    return Layout(pictures, labels, tuple(splits), classes, notes)
+    present = set(zip(splits, labels, strict=True))
+    notes = _notes(found, len(found.pictures) - len(pictures), folders, present)
+    return Layout(pictures, labels, tuple(splits), classes, (*notes, *alike(classes)))
 
 
 def _split_folders(root: str, found: Walk) -> bool:
@@ -131,7 +133,19 @@ def _check_known(root: str, labels: Sequence[str], splits: Sequence[str], classe
         )
 
 
-def _notes(found: Walk, stray: int, folders: dict[str, set[str]], depth: int) -> tuple[str, ...]:
+def alike(classes: Sequence[str]) -> tuple[str, ...]:
+    """A line on classes that are probably one: their names differ in case or in how Unicode writes them."""
+    first: dict[str, str] = {}
+    pairs = []
+    for name in classes:
+        same = first.setdefault(unicodedata.normalize("NFKC", name).casefold().strip(), name)
+        if same != name:
+            pairs.append(f"{printable(same)!r} and {printable(name)!r}")
+    shown = ", ".join(pairs[:_SHOWN]) + (f" and {len(pairs) - _SHOWN} more" if len(pairs) > _SHOWN else "")
+    return (f"classes whose names look alike are different classes: {shown}",) if pairs else ()
+
+
+def _notes(found: Walk, stray: int, folders: dict[str, set[str]], present: set[tuple[str, str]]) -> tuple[str, ...]:
     notes = []
     if stray:
         notes.append(f"pictures outside class folders are not used: {stray}")
@@ -139,10 +153,11 @@ def _notes(found: Walk, stray: int, folders: dict[str, set[str]], depth: int) ->
         notes.append(f"hidden files and folders are not used: {_shown(found.hidden)}")
     if found.others:
         notes.append(f"files without a picture's ending are not used: {found.others}")
-    if depth and "train" in folders:
-        for split in sorted(set(folders) & {"val", "test"}):
-            if lacking := sorted(folders["train"] - folders[split]):
-                notes.append(f"{split} has no pictures of: {_shown(lacking)}")
+    trained = {label for split, label in present if split == "train"}
+    for split in sorted(set(folders) & {"val", "test"}) if trained else ():
+        if lacking := sorted(trained - {label for place, label in present if place == split}):
+            all_of_them = "any class" if len(lacking) == len(trained) else _shown(lacking)
+            notes.append(f"{split} has no pictures of: {all_of_them}")
     return tuple(notes)
 
 

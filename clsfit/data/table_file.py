@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clsfit.data.decode import PictureError
+from clsfit.data.layout import alike
 from clsfit.data.sources import PictureFiles, read_regular
 from clsfit.data.table import SampleTable
 from clsfit.data.table_text import Rows, read_rows
@@ -79,7 +80,8 @@ def table_file(path: Path, *, classes: Sequence[str] | None = None) -> TableSour
     )
     unused = ", ".join(printable(column) for column in rows.unused[:_SHOWN])
     more = f" and {len(rows.unused) - _SHOWN} more" if len(rows.unused) > _SHOWN else ""
-    return TableSource(root, table, files, [f"columns that are not used: {unused}{more}"] if unused else [])
+    notes = [f"columns that are not used: {unused}{more}"] if unused else []
+    return TableSource(root, table, files, [*notes, *alike(known)])
 
 
 class _Files:

@@ -51,7 +51,7 @@ def fit(run: Run) -> None:
     except BaseException as error:
         run.reporter.close_bar()
         report_failures(run, "on_error", error=error)
-        raise_blamed(error, run.packages)
+        raise_blamed(error, run.packages, batch_size=run.header["batch_size"])
     finally:
         if (failure := run.saver.close()) is not None:
             run.say(f"the last save failed: {failure}")

@@ -31,7 +31,10 @@ class Reporter:
         if self.log is not None:
             self.log(line)
         if self.verbosity > (1 if detail else 0):
-            tqdm.write(line, file=sys.stderr)
+            try:
+                tqdm.write(line, file=sys.stderr)
+            except (OSError, ValueError):  # nobody listens any more: that ends no run, and the log has every line
+                self.verbosity = 0
 
     def bar(self, items: Iterable[T], total: int, label: str, unit: str = "step", done: int = 0) -> Iterator[T]:
         """``items``, with a bar while standard error is a terminal; drawn by time, not by item."""

@@ -47,6 +47,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from clsfit.errors import ConfigError, ResourceError, printable
+from clsfit.shortage import remedy_of
 
 if sys.platform == "darwin":
     import fcntl
@@ -57,19 +58,6 @@ TEMPORARY = ".tmp-"
 _CHUNK = 1 << 26  # bytes in one write call: some systems refuse 2 GiB
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _PRIVATE = _NO_FOLLOW | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-_REMEDIES = {
-    errno.ENOSPC: "free some space, or write elsewhere with -o",
-    errno.EDQUOT: "free some space, or write elsewhere with -o",
-    errno.EROFS: "write elsewhere with -o",
-    errno.EACCES: "change its rights, or write elsewhere with -o",
-    errno.EPERM: "change its rights, or write elsewhere with -o",
-    errno.EIO: "the disk or its connection may be failing: check it, then go on",
-    errno.EMFILE: "allow more open files (ulimit -n), or use fewer workers",
-    errno.ENFILE: "close other programs",
-    errno.ENOENT: "make its folder first",
-    errno.ELOOP: "clsfit never writes through a link: name the file itself",
-}
-
 _hits: Counter[str] = Counter()
 _umask_guard = threading.Lock()
 
@@ -252,10 +240,9 @@ def resource_errors(path: Path, size: int | None = None, doing: str = "written")
         reason = (error.strerror or type(error).__name__).lower()
         if error.errno == errno.ELOOP:
             reason = "it is a symbolic link"
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
             reason += _space(path, size)
-        remedy = _REMEDIES.get(error.errno or 0, "")
-        raise ResourceError(f"it could not be {doing}: {reason}", printable(str(path)), remedy) from error
+        raise ResourceError(f"it could not be {doing}: {reason}", printable(str(path)), remedy_of(error)) from error
 
 
 def free_bytes(path: Path) -> int | None:

@@ -102,7 +102,7 @@ def resolve(path: str | Path) -> Path:
         CheckpointError: there is none.
     """
     path = Path(path)
-    if not os.path.isdir(path):
+    if not os.path.isdir(path):  # unlike Path's, it takes a name that no disk can hold
         if not os.path.exists(path):
             raise _missing(path)
         return path

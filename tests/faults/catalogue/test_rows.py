@@ -1,0 +1,90 @@
+"""Row 37, and that no row of the catalogue is forgotten."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, f1_score
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
+
+ELSEWHERE: dict[int, tuple[str, ...]] = {
+    1: ("tests/faults/test_kill.py",),
+    2: ("tests/faults/test_kill.py", "tests/storage/test_crash.py"),
+    3: ("tests/faults/test_write_path.py", "tests/storage/test_power_loss.py"),
+    4: ("tests/faults/test_signals.py",),
+    5: ("tests/faults/test_signals.py",),
+    18: ("tests/data/test_worker_kills.py",),
+    20: ("tests/data/test_worker_kills.py",),
+}
+"""Rows whose cases lie outside of this folder, and where."""
+
+NOT_THERE: dict[int, str] = {
+    15: "no rank can die: clsfit trains in one process, and refuses a launcher of several (row 39)",
+    16: "no rank can be missing: clsfit trains in one process",
+    17: "no other rank can wait: clsfit trains in one process",
+}
+"""Rows that clsfit cannot have, and why."""
+
+
+def test_every_row_has_a_case_or_a_reason() -> None:
+    found = {
+        int(number)
+        for path in HERE.glob("test_*.py")
+        for name in re.findall(r"^def (test_row\w+)", path.read_text(), re.MULTILINE)
+        for number in re.findall(r"row(\d\d)", name)
+    }
+    assert found | ELSEWHERE.keys() | NOT_THERE.keys() == set(range(1, 41))
+    assert not found & NOT_THERE.keys()
+
+
+@pytest.mark.parametrize("row", ELSEWHERE)
+def test_the_files_with_the_other_rows_are_there(row: int) -> None:
+    missing = [path for path in ELSEWHERE[row] if not (ROOT / path).exists()]
+    if missing:
+        pytest.skip(f"not there: {', '.join(missing)}")
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 16, 64])
+def test_row37_counts_are_exact_for_every_number_and_batch_size(batch_size: int) -> None:
+    """1 to 40 pictures, in batches of any size, gathered in up to four parts: scikit-learn's number, to the bit."""
+    from clsfit_standard.metrics.counts import F1, Accuracy
+
+    from clsfit.pipeline.batches import batch_bounds
+
+    logits = torch.randn(40, 3, generator=torch.Generator().manual_seed(1))
+    targets = torch.randint(0, 3, (40,), generator=torch.Generator().manual_seed(2))
+    for number in range(1, 41):
+        for parts in range(1, 5):
+            metrics: list[list[Any]] = [[Accuracy(), F1(num_classes=3)] for _ in range(parts)]
+            for place, (start, stop) in enumerate(batch_bounds(number, batch_size)):
+                for metric in metrics[place % parts]:
+                    metric.update(logits[start:stop], targets[start:stop])
+            for other in metrics[1:]:
+                for metric, more in zip(metrics[0], other, strict=True):
+                    metric.merge(more)
+            truth, said = targets[:number].tolist(), logits[:number].argmax(1).tolist()
+            assert metrics[0][0].compute() == accuracy_score(truth, said)
+            assert metrics[0][1].compute() == pytest.approx(f1_score(truth, said, average="macro"), abs=1e-12)
+
+
+@pytest.mark.faults
+def test_row37_evaluate_scores_are_those_of_its_predictions(fault: Any, data: Path, run: Path, tmp_path: Path) -> None:
+    """By command, at batch sizes that do and do not divide the 64 pictures: the same counts."""
+    import csv
+    import json
+
+    scores = set()
+    for batch_size in ("1", "7", "64", "1000"):
+        options = ("--predictions", "p.csv", "--json", "--batch-size", batch_size)
+        said = json.loads(fault(0, "evaluate", run, data, *options).out)
+        with open(tmp_path / "p.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert said["accuracy"] == sum(row["label"] == row["predicted"] for row in rows) / 64
+        scores.add((said["accuracy"], said["f1"]))
+    assert len(scores) == 1
