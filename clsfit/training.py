@@ -75,6 +75,8 @@ def train_config(config: Config, plugins: Plugins, control: Control) -> TrainedR
             return _result(directory)
     elif control.overwrite:
         weights.keep(config, directory.path)
+    if not control.dry_run:
+        directory.check_place()  # before every picture is read
     wanted = weights.preprocessing(config) if record is None else None  # a record says all of it
     config = weights.adopt(config, wanted)
     intake = _take_in(config, control, record)

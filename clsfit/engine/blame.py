@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from clsfit.data.decode import PictureError
 from clsfit.errors import ClsfitError, DataError, PluginError
-from clsfit.shortage import shortage
+from clsfit.shortage import of_the_system, shortage
 
 
 def raise_blamed(error: BaseException, packages: Mapping[str, str], *, batch_size: int | None = None) -> NoReturn:
@@ -22,7 +22,7 @@ def raise_blamed(error: BaseException, packages: Mapping[str, str], *, batch_siz
     if isinstance(error, ClsfitError) or not isinstance(error, Exception | SystemExit):  # components may call sys.exit
         raise error
     now = f" (it is {batch_size})" if batch_size is not None else ""
-    if scarce := shortage(error, f"lower --batch-size{now}, or choose a smaller model"):
+    if scarce := of_the_system(error) or shortage(error, f"lower --batch-size{now}, or choose a smaller model"):
         raise scarce from error
     if isinstance(error, PictureError):
         raise DataError("a picture can no longer be read", str(error), "bring the data back, and resume") from error

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import re
@@ -71,6 +72,19 @@ class RunDirectory:
         """
         with durable.resource_errors(self.path, doing="made"):
             durable.make_directory(self.path)
+
+    def check_place(self) -> None:
+        """Finds now what :meth:`create` would find later: a file in the way, or a folder that is not ours to write.
+
+        Raises:
+            ResourceError: no run can be written here.
+        """
+        with durable.resource_errors(self.path, doing="made"):
+            place = next(place for place in (self.path, *self.path.absolute().parents) if os.path.lexists(place))
+            if not place.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, "a file is in the way", str(place))
+            if not os.access(place, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(place))
 
     def lock(self) -> Self:
         """Becomes the run's only writer, until :meth:`close` or the end of a ``with`` on the result.

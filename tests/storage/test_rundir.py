@@ -232,3 +232,12 @@ def test_a_directory_without_a_run_is_taken_away(tmp_path: Path) -> None:
     with RunDirectory(tmp_path / "four").lock():
         (tmp_path / "four" / "mine.txt").write_text("kept")
     assert (tmp_path / "four" / "mine.txt").read_text() == "kept"
+
+
+def test_a_place_where_no_run_can_be_written_is_found_before_it_is_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for place in ("file", "file/runs/x"):
+        with pytest.raises(ResourceError, match="a file is in the way"):
+            RunDirectory(tmp_path / place).check_place()
+    RunDirectory(tmp_path / "new" / "run").check_place()
+    assert not (tmp_path / "new").exists()
