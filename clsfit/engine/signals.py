@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -18,23 +19,16 @@ from clsfit.errors import ExitCode, InterruptedRunError, TerminatedRunError
 if TYPE_CHECKING:
     from clsfit.engine.run import Run
 
-_LEAVE = {
-    getattr(signal, name): code
-    for name, code in (
-        ("SIGINT", ExitCode.INTERRUPTED),
-        ("SIGTERM", ExitCode.TERMINATED),
-        ("SIGHUP", ExitCode.TERMINATED),
-    )
-    if hasattr(signal, name)
-}
-"""The signals that end a run, and its exit code."""
+_LEAVE = {getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)}
+"""The signals that end a run."""
 
 _SAVE = getattr(signal, "SIGUSR1", None)
+_TWICE = 0.3  # seconds within which two signals are one that was sent twice
 
 
 @contextmanager
 def interruptible(run: Run) -> Iterator[None]:
-    """Turns the first signal into ``run.interrupt``; a second one ends the process at once.
+    """Turns the first signal into ``run.interrupt``; a Ctrl-C after it ends the process at once.
 
     Outside the main thread, where Python hands out no signals, nothing is changed. A signal that is
     ignored, as ``nohup`` makes SIGHUP, stays so.
@@ -46,9 +40,7 @@ def interruptible(run: Run) -> Iterator[None]:
     impatience = _Impatience()
 
     def leave(number: int, frame: FrameType | None) -> None:
-        if not run.interrupt:
-            run.interrupt = number
-            impatience.arm()
+        run.interrupt = run.interrupt or number
 
     def save(number: int, frame: FrameType | None) -> None:
         run.save_checkpoint()
@@ -58,6 +50,7 @@ def interruptible(run: Run) -> Iterator[None]:
             previous[number] = signal.signal(number, leave)
     if _SAVE is not None:
         previous[_SAVE] = signal.signal(_SAVE, save)
+    impatience.arm()
     try:
         yield
     finally:
@@ -67,41 +60,48 @@ def interruptible(run: Run) -> Iterator[None]:
 
 
 class _Impatience:
-    """Ends the process as soon as a further signal comes.
+    """Ends the process at a Ctrl-C that follows another signal.
 
     Python's own handlers wait until the main thread is back from C code, which may be the middle of a
-    long step. The number of a signal that is written to a file descriptor wakes a thread instead. Files
-    are written whole or not at all, so none is torn.
+    long step. The system writes the number of each signal to a pipe meanwhile, which a thread reads.
+    Files are written whole or not at all, so none is torn.
+
+    A SIGTERM never counts as the second one, and a SIGINT only after a moment: programs that start others
+    (``timeout``, batch systems) often send a signal to a process and to its group, which is twice.
     """
 
     def __init__(self) -> None:
-        self._pipe: tuple[int, int] | None = None
+        self._writer: int | None = None
         self._previous = -1
 
     def arm(self) -> None:
-        """From now on a further signal ends the process; fine to call in a signal handler."""
+        """Begins to count."""
         try:
-            reader, writer = os.pipe()
+            reader, self._writer = os.pipe()
         except OSError:  # no descriptor is left: then the first signal has to do
             return
-        os.set_blocking(writer, False)
-        self._pipe = reader, writer
-        self._previous = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        threading.Thread(target=_leave_at_once, args=(reader,), name="clsfit-signals", daemon=True).start()
+        os.set_blocking(self._writer, False)
+        self._previous = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        threading.Thread(target=_count, args=(reader,), name="clsfit-signals", daemon=True).start()
 
     def disarm(self) -> None:
         """Puts everything back; the thread ends."""
-        if self._pipe is not None:
+        if self._writer is not None:
             signal.set_wakeup_fd(self._previous)
-            os.close(self._pipe[1])
-            self._pipe = None
+            os.close(self._writer)
+            self._writer = None
 
 
-def _leave_at_once(reader: int) -> None:
+def _count(reader: int) -> None:
+    """Reads signals' numbers, one byte each, until the pipe's other end is closed."""
+    first: float | None = None
     while number := os.read(reader, 1):
-        if number[0] in _LEAVE:
+        now = time.monotonic()
+        if first is None:
+            first = now if number[0] in _LEAVE else None
+        elif number[0] == signal.SIGINT and now - first > _TWICE:
             os.write(2, b"clsfit: left at once\n  go on by the same command with --resume\n")
-            os._exit(_LEAVE[number[0]])
+            os._exit(ExitCode.INTERRUPTED)
     os.close(reader)
 
 

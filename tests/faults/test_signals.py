@@ -117,6 +117,28 @@ def test_a_second_ctrl_c_leaves_at_once_without_a_torn_file(
 
 
 @pytest.mark.faults
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_that_is_sent_twice_is_one(
+    command: Callable[..., list[str]],
+    start: Start,
+    until: Callable[..., bool],
+    uninterrupted: Callable[[str], Path],
+    tmp_path: Path,
+    number: signal.Signals,
+    code: int,
+) -> None:
+    """As ``timeout`` does it: to the process, and to its group."""
+    output, mark = tmp_path / "run", tmp_path / "mark"
+    process = start(command(output, STALLING), STALL=str(mark), STALL_SIZE="1500")
+    assert until(mark.exists, process), process.communicate()
+    process.send_signal(number)
+    os.killpg(process.pid, number)
+    _, errors = process.communicate(timeout=LEAVES_IN + 60)
+    assert process.returncode == code, errors
+    assert "saved at step" in errors
+
+
+@pytest.mark.faults
 def test_sigusr1_saves_and_goes_on(
     command: Callable[..., list[str]],
     start: Start,

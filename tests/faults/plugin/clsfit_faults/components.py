@@ -53,7 +53,8 @@ class ChannelsLast(nn.Sequential):
 
 class Stalling(nn.Module):
     """Cross-entropy. Where ``STALL`` names a file that is not there, its 20th call makes the file and stalls:
-    for minutes in one call of LAPACK's, which no signal interrupts."""
+    in one call of LAPACK's, which no signal interrupts, for a singular value decomposition of
+    ``STALL_SIZE`` rows (6,000 by default, which take minutes)."""
 
     soft_targets = True
 
@@ -65,7 +66,8 @@ class Stalling(nn.Module):
         self.calls += 1
         mark = os.environ.get("STALL")
         if mark and self.calls == 20 and not Path(mark).exists():
-            matrix = torch.rand(6000, 6000)
+            size = int(os.environ.get("STALL_SIZE", "6000"))
+            matrix = torch.rand(size, size)
             Path(mark).touch()
             torch.linalg.svd(matrix)
         return nn.functional.cross_entropy(logits, targets, reduction="none")
