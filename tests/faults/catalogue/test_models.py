@@ -29,8 +29,8 @@ def edited(run: Path, path: Path, edit: Edit) -> Path:
 @pytest.mark.parametrize(
     ("edit", "code", "told"),
     [
-        pytest.param(lambda h: h["classes"].append("more"), 4, ["does not fit"], id="a class more"),
-        pytest.param(lambda h: h["classes"].pop(), 4, ["does not fit"], id="a class less"),
+        pytest.param(lambda h: h["classes"].append("more"), 4, ["class_counts are not"], id="a class more"),
+        pytest.param(lambda h: h["classes"].pop(), 4, ["class_counts are not"], id="a class less"),
         pytest.param(lambda h: h["finish"].update(input_size=[8, 8]), 4, ["does not fit"], id="another size"),
         pytest.param(lambda h: h["model"]["params"].update(hidden=[9]), 4, ["does not fit"], id="other layers"),
         pytest.param(lambda h: h.pop("classes"), 4, ["classes"], id="no classes"),
