@@ -14,6 +14,7 @@ import torch
 from clsfit.engine.records import Best, LastSave
 from clsfit.engine.state import (
     attributes,
+    check_kinds,
     copied,
     flatten,
     from_blob,
@@ -113,19 +114,26 @@ def snapshot(run: Run) -> Snapshot:
         "seconds": run.seconds,
         "train_seconds": run.train_seconds,
         "logs": {"metrics": run.directory.metrics.length, "log": run.directory.log.length},
+        **_states(run),
+    }
+    flat = {name: flatten(value, name, tensors) for name, value in state.items()}
+    kept = frozenset({run.best.step} if run.best else ())
+    return Snapshot(run.step, kept, flat, copied(weights(run.model, run.loss)), copied(tensors))
+
+
+def _states(run: Run) -> dict[str, Any]:
+    """The states of the run's objects, as they give them."""
+    return {
+        "sums": run.sums.state_dict(),
         "optimizer": run.optimizer.state_dict(),
         "scheduler": run.scheduler.state_dict(),
         "precision": run.precision.state_dict(),
-        "sums": run.sums.state_dict(),
         "callbacks": {
             name: attributes(callback)
             for name, callback in run.hooks.callbacks.items()
             if hasattr(callback, "state_dict")
         },
     }
-    flat = {name: flatten(value, name, tensors) for name, value in state.items()}
-    kept = frozenset({run.best.step} if run.best else ())
-    return Snapshot(run.step, kept, flat, copied(weights(run.model, run.loss)), copied(tensors))
 
 
 def restore(run: Run, saved: checkpoints.Checkpoint, *, changed: bool = False) -> None:
@@ -174,6 +182,8 @@ def load(run: Run, saved: checkpoints.Checkpoint, *, changed: bool = False) -> d
         tensors = from_blob(saved.read("state.safetensors"))
         state = {name: unflatten(v, tensors) for name, v in json.loads(saved.read("state.json")).items()}
         _check_counters(state)
+        for name, own in _states(run).items():
+            check_kinds(own, state[name], name)
         part = "model"
         load_weights(run.model, run.loss, from_blob(saved.read("model.safetensors")))
         same_epoch = not changed or _same_epoch(run, state)

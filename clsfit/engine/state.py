@@ -80,6 +80,28 @@ def unflatten(value: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
     return value
 
 
+def check_kinds(own: Any, saved: Any, path: str) -> None:
+    """Compares the kinds of values that a state has now with those of a saved one, where both have a value.
+
+    What only one of them has, and None, may be anything: state grows while a run goes on.
+
+    Raises:
+        ValueError: a number stands in place of a text, a list in place of a number, and the like.
+    """
+    if own is None or saved is None:
+        return
+    kinds: tuple[Any, ...] = (Mapping, list | tuple, str, torch.Tensor | np.generic | bool | int | float)
+    kind: Any = next((kind for kind in kinds if isinstance(own, kind)), object)
+    if not isinstance(saved, kind):
+        raise ValueError(f"{path} cannot be a {type(saved).__name__}")
+    if isinstance(own, Mapping):
+        for key in own.keys() & saved.keys():
+            check_kinds(own[key], saved[key], f"{path}.{key}")
+    elif isinstance(own, list | tuple):
+        for i, (one, other) in enumerate(zip(own, saved, strict=False)):
+            check_kinds(one, other, f"{path}.{i}")
+
+
 def copied(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Copies on the host, contiguous, which later training does not change."""
     return {

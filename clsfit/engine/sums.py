@@ -99,9 +99,16 @@ class Sums:
         }
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        """The inverse of :meth:`state_dict`."""
-        self.samples = state["samples"]
-        self._losses = [] if state["losses"] is None else [state["losses"].to(device)]
+        """The inverse of :meth:`state_dict`.
+
+        Raises:
+            ValueError: losses and samples do not go together.
+        """
+        samples, losses = state["samples"], state["losses"]
+        if (samples, losses) != (0, None) and (samples < 1 or getattr(losses, "ndim", 0) != 1):
+            raise ValueError(f"there are no losses of {samples} samples")
+        self.samples = samples
+        self._losses = [] if losses is None else [losses.to(device)]
         for name, metric in self.metrics.items():
             restore_attributes(metric, state["metrics"][name], device)
 

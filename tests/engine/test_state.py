@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clsfit.engine.state import attributes, flatten, from_blob, restore_attributes, to_blob, unflatten
+from clsfit.engine.state import attributes, check_kinds, flatten, from_blob, restore_attributes, to_blob, unflatten
 from clsfit.errors import PluginError
 
 leaves = st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False) | st.text(max_size=5)
@@ -84,3 +85,25 @@ def test_attributes_stand_in_for_a_state_dict() -> None:
     restore_attributes(other, attributes(Counter()), torch.device("cpu"))
     assert other.seen == 3
     assert torch.equal(other.sums, torch.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("own", "saved"),
+    [
+        ({"steps": 3}, {"steps": "3"}),
+        ({"steps": 3}, {"steps": [3]}),
+        ({"groups": [{"lr": 0.1}]}, {"groups": [{"lr": {}}]}),
+        ({"name": "x"}, {"name": 1}),
+        ({"rates": (0.1,)}, {"rates": 0.1}),
+        ({"inner": {"a": 1}}, {"inner": [1]}),
+        ({"t": torch.zeros(2)}, {"t": "zeros"}),
+    ],
+)
+def test_a_value_of_another_kind_is_refused(own: Any, saved: Any) -> None:
+    with pytest.raises(ValueError, match="cannot be a"):
+        check_kinds(own, saved, "scheduler")
+
+
+def test_a_state_may_grow() -> None:
+    own = {"best": None, "steps": 0, "seen": [], "lr": 0.1, "done": False}
+    check_kinds(own, {"best": 0.5, "steps": 7, "seen": [1, 2], "lr": torch.tensor(0.1), "more": {}, "done": 1}, "x")
