@@ -70,7 +70,7 @@ def agree(config: Config, plugins: Plugins, record: Record, accept: bool) -> Con
     """The recorded configuration, with what the command may change.
 
     Options that the command leaves out are as recorded. Options that it gives must agree with the
-    record, but for workers, cache and what components declare as free.
+    record, but for workers, their start method, cache and what components declare as free.
 
     Raises:
         CheckpointError: an option or a plugin's version differs, unless ``accept``.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from clsfit import __version__, weights
 from clsfit.config import Config, Selection, Settings
 from clsfit.data.intake import Intake, Wishes, open_path, take_in
+from clsfit.data.processes import Decoders
 from clsfit.data.threads import workers_of
 from clsfit.errors import CheckpointError, ConfigError, printable
 from clsfit.registry import Plugins
@@ -79,18 +80,19 @@ def train_config(config: Config, plugins: Plugins, control: Control) -> TrainedR
         directory.check_place()  # before every picture is read
     wanted = weights.preprocessing(config) if record is None else None  # a record says all of it
     config = weights.adopt(config, wanted)
-    intake = _take_in(config, control, record)
-    config = weights.adopt(config, wanted, intake.prepare.channels)
-    if record is not None:
-        record.check_data(intake, control.accept_changes)
-        if record.moved and _nothing_to_do(directory, record, control):
-            return _result(directory)
-    if control.dry_run:
-        return _dry_run(config, intake, control, directory, record)
-    with directory.lock():
-        if control.overwrite and directory.holds_run():
-            directory.clear()
-        return _train(config, intake, control, directory, record)
+    with Decoders(config.settings.start_method, workers_of(config.settings.workers)) as decoders:
+        intake = _take_in(config, control, record, decoders)
+        config = weights.adopt(config, wanted, intake.prepare.channels)
+        if record is not None:
+            record.check_data(intake, control.accept_changes)
+            if record.moved and _nothing_to_do(directory, record, control):
+                return _result(directory)
+        if control.dry_run:
+            return _dry_run(config, intake, control, directory, record)
+        with directory.lock():
+            if control.overwrite and directory.holds_run():
+                directory.clear()
+            return _train(config, intake, control, directory, record)
 
 
 def _nothing_to_do(directory: RunDirectory, record: Record, control: Control) -> bool:
@@ -210,7 +212,7 @@ def open_data(data: str | Selection) -> Any:
     return open_path(data)
 
 
-def _take_in(config: Config, control: Control, record: Record | None) -> Intake:
+def _take_in(config: Config, control: Control, record: Record | None, decoders: Decoders) -> Intake:
     settings = config.settings
     if config.data is None:
         raise ConfigError("no data to train on", "argument DATA", "name a folder or a data set")
@@ -232,6 +234,7 @@ def _take_in(config: Config, control: Control, record: Record | None) -> Intake:
         ),
         recorded=record.split if record is not None else None,
         accept_changes=control.accept_changes,
+        decoders=decoders,
     )
     # a file that --print-config or a run has written holds every setting, so the default is no wish
     wished = "val_fraction" in config.explicit and settings.val_fraction != Settings().val_fraction

@@ -58,7 +58,11 @@ class Settings:
         Literal["auto", "fp32", "bf16", "fp16"],
         "number format of the model; auto: bf16 on CUDA, else fp32",
     ] = "auto"
-    workers: Annotated[int | None, "threads that prepare pictures; 0: none", Ge(0)] = None
+    workers: Annotated[int | None, "threads that prepare pictures, or processes too; 0: none", Ge(0)] = None
+    start_method: Annotated[
+        Literal["auto", "thread", "fork", "spawn"],
+        "how the workers that decode pictures are started; auto: as threads",
+    ] = "auto"
     threads: Annotated[int | None, "threads of the arithmetic on the CPU", Ge(1)] = None
     cache: Annotated[Literal["auto", "off", "memory", "disk"], "where decoded pictures are kept"] = "auto"
     step: Annotated[Literal["auto", "eager"], "how a training step is executed"] = "auto"

@@ -15,7 +15,7 @@ from clsfit.config.settings import Settings, written
 from clsfit.parameters import free_on_resume
 from clsfit.registry import Offer
 
-FREE_SETTINGS = frozenset({"workers", "cache", "disable_plugins", "no_plugins"})
+FREE_SETTINGS = frozenset({"workers", "start_method", "cache", "disable_plugins", "no_plugins"})
 """Settings that change no number of a run, so that they may differ when it is resumed."""
 
 _ABSENT = "not set"

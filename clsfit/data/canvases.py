@@ -14,11 +14,14 @@ import PIL
 
 from clsfit.data import cache as files
 from clsfit.data.checks import reason_of
+from clsfit.data.child import Canvas
 from clsfit.data.decode import PictureError
 from clsfit.data.prepare import Prepare
-from clsfit.data.stores import Canvas, MappedStore, MappedWriter, MemoryWriter, NoRoom, Store, StreamStore
+from clsfit.data.processes import Decode, Decoders
+from clsfit.data.stores import MappedStore, MappedWriter, MemoryWriter, NoRoom, Store, StreamStore
 from clsfit.data.threads import Progress, over_rows
 from clsfit.data.tiers import Estimate, estimate, order, shown
+from clsfit.errors import ResourceError
 
 _CHUNK = 16  # pictures per piece of work
 _FLUSH = 4 << 20  # bytes of canvases that one thread holds before they are put in place
@@ -32,11 +35,12 @@ class Canvases:
         uniform: [N, H, W, C] uint8, all canvases where they lie in memory and have one size, else None.
         tier: "memory", "disk" or "stream".
         why: why this tier, one line.
+        decoded_by: the processes that decoded them, as ``2 processes (fork)``; empty: threads, or an earlier run.
     """
 
-    def __init__(self, store: Store, sizes: npt.NDArray[np.int64], tier: str, why: str) -> None:
+    def __init__(self, store: Store, sizes: npt.NDArray[np.int64], tier: str, why: str, decoded_by: str = "") -> None:
         self._store = store
-        self.sizes, self.tier, self.why = sizes, tier, why
+        self.sizes, self.tier, self.why, self.decoded_by = sizes, tier, why, decoded_by
         self.uniform: npt.NDArray[np.uint8] | None = store.uniform
 
     def get(self, row: int) -> Canvas:
@@ -45,6 +49,7 @@ class Canvases:
         Raises:
             PictureError: tier "stream" could not read a picture that was never checked.
             DataError: tier "stream": a picture that was checked has changed or vanished since.
+            ResourceError: tier "stream": a worker process has died.
             KeyError: the row was not built.
         """
         return self._store.get(row)
@@ -52,7 +57,7 @@ class Canvases:
     def select(self, rows: npt.NDArray[np.int64]) -> Canvases:
         """Canvases whose row i is this one's ``rows[i]``; nothing is decoded again."""
         chosen = np.asarray(rows, dtype=np.int64)
-        return Canvases(self._store.select(chosen), self.sizes[chosen], self.tier, self.why)
+        return Canvases(self._store.select(chosen), self.sizes[chosen], self.tier, self.why, self.decoded_by)
 
 
 def build(
@@ -65,6 +70,7 @@ def build(
     skip_bad: bool,
     progress: Progress | None = None,
     cache_dir: Path | None = None,
+    decoders: Decoders | None = None,
 ) -> tuple[Canvases, dict[int, str]]:
     """Decodes every picture of ``table_rows`` once, which is the check that none is corrupt.
 
@@ -78,18 +84,26 @@ def build(
         prepare: how a canvas is made.
         cache: ``memory``, ``disk``, ``off`` (decode again each time), or ``auto``: memory where the
             canvases take at most a quarter of what is available, else disk where they fit, else off.
-        workers: decoding threads; 0 decodes in the caller's.
+        workers: threads; 0 is the caller's.
         skip_bad: whether the result is used although pictures are bad; only then is it kept in the
             cache with bad ones in it.
         progress: told how many more pictures are done.
         cache_dir: None is :func:`clsfit.data.cache.directory`.
+        decoders: who decodes for the threads; None: they themselves. Closed here where no canvas will
+            be decoded later.
 
     Returns:
         The canvases, and row -> reason for each picture that cannot be read.
+
+    Raises:
+        ResourceError: a worker process has died, or they cannot be started.
+        PluginError: a spawned one cannot be sent the source.
+        MemoryError: not even one picture at a time can be decoded.
     """
     rows = np.asarray(table_rows, dtype=np.int64)
     folder = (cache_dir or files.directory()) / "canvases"
-    job = _Build(source, rows, prepare, workers, skip_bad, progress, folder, _key(source, rows, prepare))
+    decoders = decoders or Decoders()
+    job = _Build(source, rows, prepare, workers, skip_bad, progress, folder, _key(source, rows, prepare), decoders)
     expected = estimate(source, rows, prepare) if cache != "off" else Estimate(0, False)
     reasons: list[str] = []
     for tier in order(cache, expected.total, folder, reasons):
@@ -101,20 +115,23 @@ def build(
             else:
                 made, bad = job.streamed()
         except (NoRoom, OSError, MemoryError) as error:
+            if tier == "stream":
+                raise
             reason = reason_of(error) if isinstance(error, OSError) else str(error) or "out of memory"
             reasons.append(f"{tier} failed: {reason}")
             continue
-        made.why = "; ".join([*reasons, made.why])
+        made.why, made.decoded_by = "; ".join([*reasons, made.why]), decoders.description
+        if tier != "stream":
+            decoders.close()
         return made, bad
-    raise AssertionError("streaming always succeeds")
+    raise AssertionError("the last tier is streaming")
 
 
 def stream(source: Any, prepare: Prepare) -> Canvases:
     """Canvases of all of a source's pictures, decoded when asked for and never checked before."""
     number = len(source.table().paths)
-    return Canvases(
-        StreamStore(source, prepare, None), np.ones((number, 2), dtype=np.int64), "stream", "decoded when needed"
-    )
+    store = StreamStore(source, Decoders().start(source, prepare), None)
+    return Canvases(store, np.ones((number, 2), dtype=np.int64), "stream", "decoded when needed")
 
 
 class _Build:
@@ -130,15 +147,17 @@ class _Build:
         progress: Progress | None,
         folder: Path,
         key: str | None,
+        decoders: Decoders,
     ) -> None:
         self.source, self.rows, self.prepare = source, rows, prepare
         self.workers, self.skip_bad, self.progress = workers, skip_bad, progress
-        self.folder, self.key = folder, key
+        self.folder, self.key, self.decoders = folder, key, decoders
         self.total = int(rows.max()) + 1 if len(rows) else 0
 
     def in_memory(self, expected: Estimate, limit: int | None) -> tuple[Canvases, dict[int, str]]:
+        decode = self._decoder()
         writer = MemoryWriter(self.total, expected.uniform, limit)
-        sizes, bad, _ = self._decode(writer.add)
+        sizes, bad, _ = self._decode(decode, writer.add)
         store = writer.store()
         return Canvases(store, sizes, "memory", f"canvases take {shown(writer.taken)}"), bad
 
@@ -148,9 +167,10 @@ class _Build:
         if found is not None and len(found.sizes) == self.total:
             self._all_done()
             return self._mapped(found, "made by an earlier run")
+        decode = self._decoder()  # before the file is open: forked workers would keep it so
         files.make_room(self.folder, expected)
         with MappedWriter(self.folder, self.total) as writer:
-            sizes, bad, lost = self._decode(writer.add)
+            sizes, bad, lost = self._decode(decode, writer.add)
             if bad and (lost or not self.skip_bad):
                 path = None  # what is wrong will be repaired, or may be gone next time
             found = writer.finish(path, self.key or "", sizes, bad)
@@ -159,17 +179,18 @@ class _Build:
         return self._mapped(found, f"written to {path}" if path is not None else "in a temporary file")
 
     def streamed(self) -> tuple[Canvases, dict[int, str]]:
+        decode = self._decoder()
         path = self.folder / f"{self.key}.checked.canvases" if self.key else None
         found = files.load(path, self.key) if path is not None and self.key is not None else None
         if found is not None and len(found.sizes) == self.total:
             self._all_done()
             sizes, bad, why = found.sizes, found.bad, "decoded when needed; checked by an earlier run"
         else:
-            sizes, bad, lost = self._decode(lambda batch: None)
+            sizes, bad, lost = self._decode(decode, lambda batch: None)
             why = "decoded when needed"
             if path is not None and not (bad and (lost or not self.skip_bad)):
                 self._remember(path, sizes, bad)
-        return Canvases(StreamStore(self.source, self.prepare, sizes), sizes, "stream", why), bad
+        return Canvases(StreamStore(self.source, decode, sizes), sizes, "stream", why), bad
 
     def _mapped(self, found: files.CacheFile, why: str) -> tuple[Canvases, dict[int, str]]:
         store = MappedStore(found.data, found.sizes, found.offsets, self.prepare.channels)
@@ -183,7 +204,13 @@ class _Build:
         except OSError:
             return
 
-    def _decode(self, add: Any) -> tuple[npt.NDArray[np.int64], dict[int, str], bool]:
+    def _decoder(self) -> Decode:
+        try:
+            return self.decoders.start(self.source, self.prepare)
+        except MemoryError as error:  # no reason to try another tier
+            raise ResourceError("out of memory while the workers started", "", "use fewer --workers") from error
+
+    def _decode(self, decode: Decode, add: Any) -> tuple[npt.NDArray[np.int64], dict[int, str], bool]:
         """Sizes, the bad rows, and whether one could not even be read as a file."""
         sizes = np.ones((self.total, 2), dtype=np.int64)
         bad: dict[int, str] = {}
@@ -194,13 +221,11 @@ class _Build:
             held = 0
             for row in self.rows[start:stop].tolist():
                 try:
-                    canvas = self.prepare(self._read(row))
-                except PictureError as error:
-                    bad[row] = str(error)
-                    continue
-                except _Unreadable as error:
-                    bad[row] = str(error)
-                    lost.set()
+                    canvas = decode(row)
+                except (PictureError, OSError) as error:
+                    bad[row] = reason_of(error)
+                    if isinstance(error, OSError):
+                        lost.set()
                     continue
                 sizes[row] = canvas.shape[:2]
                 batch.append((row, canvas))
@@ -214,19 +239,9 @@ class _Build:
         over_rows(piece, len(self.rows), chunk=_CHUNK, workers=self.workers, progress=self.progress)
         return sizes, dict(sorted(bad.items())), lost.is_set()
 
-    def _read(self, row: int) -> Any:
-        try:
-            return self.source.read(row)
-        except OSError as error:
-            raise _Unreadable(reason_of(error)) from error
-
     def _all_done(self) -> None:
         if self.progress is not None:
             self.progress(len(self.rows))
-
-
-class _Unreadable(Exception):
-    """A file that could not be read, as against one that could not be decoded."""
 
 
 def _key(source: Any, rows: npt.NDArray[np.int64], prepare: Prepare) -> str | None:

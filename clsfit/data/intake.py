@@ -14,6 +14,7 @@ import numpy.typing as npt
 from clsfit.data import canvases, checks, group_split, groups, leaks, sources, split, table_file
 from clsfit.data.canvases import Canvases
 from clsfit.data.prepare import Prepare
+from clsfit.data.processes import Decoders
 from clsfit.data.table import SampleTable
 from clsfit.errors import DataError, printable
 
@@ -69,6 +70,7 @@ def take_in(
     recorded: Sequence[Mapping[str, str]] | None = None,
     accept_changes: bool = False,
     progress: Callable[..., Any] | None = None,
+    decoders: Decoders | None = None,
 ) -> Intake:
     """Reads, checks, splits and prepares a data set.
 
@@ -80,9 +82,12 @@ def take_in(
         recorded: the rows of a run's split.csv, to be used instead of a new split.
         accept_changes: whether the data may differ from the recorded.
         progress: shows progress over pictures.
+        decoders: the processes that decode; None: threads do. Canvases that are not kept need them as
+            long as they are in use.
 
     Raises:
         DataError: the data set cannot be used, or differs from the recorded one.
+        ResourceError, PluginError: as :func:`clsfit.data.canvases.build`.
         ConfigError: a wish without effect.
     """
     table = source.table()
@@ -105,6 +110,7 @@ def take_in(
         skip_bad=wishes.skip_bad,
         progress=progress,
         cache_dir=None,
+        decoders=decoders,
     )
     bad |= more
     left_out = tuple(table.paths[row] for row in sorted(bad))

@@ -5,19 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from clsfit.data import cache as files
 from clsfit.data.checks import reason_of
+from clsfit.data.child import Canvas
 from clsfit.data.decode import PictureError
-from clsfit.data.prepare import Prepare
+from clsfit.data.processes import Decode
 from clsfit.errors import DataError, printable
-
-Canvas: TypeAlias = npt.NDArray[np.uint8]
-"""uint8 [H, W, C]."""
 
 
 class NoRoom(Exception):
@@ -173,7 +171,7 @@ class StreamStore:
 
     Args:
         source: a :class:`clsfit.contracts.Dataset`.
-        prepare: how a canvas is made.
+        decode: its canvases by row.
         checked: [N, 2] int64, the sizes that an earlier pass found, or None: never decoded before.
         rows: [M] int64, rows of the source; None is all.
     """
@@ -183,16 +181,16 @@ class StreamStore:
     def __init__(
         self,
         source: Any,
-        prepare: Prepare,
+        decode: Decode,
         checked: npt.NDArray[np.int64] | None,
         rows: npt.NDArray[np.int64] | None = None,
     ) -> None:
-        self._source, self._prepare, self._checked, self._rows = source, prepare, checked, rows
+        self._source, self._decode, self._checked, self._rows = source, decode, checked, rows
 
     def get(self, row: int) -> Canvas:
         place = row if self._rows is None else int(self._rows[row])
         try:
-            canvas = self._prepare(self._source.read(place))
+            canvas = self._decode(place)
             if self._checked is not None and canvas.shape[:2] != tuple(self._checked[row]):
                 raise PictureError("its size is another")
         except (OSError, PictureError) as error:
@@ -207,4 +205,4 @@ class StreamStore:
 
     def select(self, rows: npt.NDArray[np.int64]) -> StreamStore:
         places = rows if self._rows is None else self._rows[rows]
-        return StreamStore(self._source, self._prepare, None if self._checked is None else self._checked[rows], places)
+        return StreamStore(self._source, self._decode, None if self._checked is None else self._checked[rows], places)

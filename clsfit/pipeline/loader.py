@@ -81,7 +81,8 @@ class Loader:
         device: where batches go.
         augments: for passes that give an epoch; others apply what of them is ``always``. None: none.
         seed: the run's.
-        workers: threads for the per-sample form; 0: the calling thread.
+        workers: threads for the per-sample form; 0: the calling thread. Where processes decode, threads wait
+            for them and do the rest.
         weights: [N], a weight per row, or None.
         class_weights: [K], a weight per class, times the row's; or None. Of soft targets it is their mean.
         memory_format: of the batches' images.
@@ -122,11 +123,16 @@ class Loader:
 
     def describe(self) -> str:
         """One line for the user: which tier, and why."""
+        decoded_by = self._canvases.decoded_by
+        decoded = f", decoded by {decoded_by}" if decoded_by else ""
         if self._store is not None:
             size = self._store.store.numel() / 2**20
-            return f"{len(self._targets):,} pictures of the input size, {size:.1f} MiB, resident on {self._device}"
-        threads = f"{self._workers} threads" if self._workers else "no threads"
-        return f"{self.tier} ({self._canvases.why}), {threads}; not resident: {self._why_not}"
+            where = f"resident on {self._device}{decoded}"
+            return f"{len(self._targets):,} pictures of the input size, {size:.1f} MiB, {where}"
+        workers = f"{self._workers} threads" if self._workers else "no threads"
+        if self.tier == "stream" and decoded_by:
+            workers, decoded = decoded_by, ""
+        return f"{self.tier} ({self._canvases.why}){decoded}, {workers}; not resident: {self._why_not}"
 
     def batches(self, rows: Ints, bounds: Sequence[Bounds], *, epoch: int | None = None) -> Iterator[Batch]:
         """The micro-batches of one pass over data.

@@ -228,6 +228,7 @@ def test_every_core_option_is_there(run: Run) -> None:
         "device",
         "precision",
         "workers",
+        "start-method",
         "threads",
         "cache",
         "step",

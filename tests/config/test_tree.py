@@ -46,6 +46,7 @@ cores = st.fixed_dictionaries(
         "val_fraction": st.floats(0, 0.99),
         "device": st.sampled_from(["cpu", "cuda:3"]),
         "workers": st.integers(0, 64) | st.just("auto"),
+        "start_method": st.sampled_from(["auto", "thread", "fork", "spawn"]),
         "skip_bad": st.booleans(),
         "disable_plugins": st.lists(st.sampled_from(["a", "no", "3"]), max_size=2, unique=True),
     },
@@ -103,7 +104,8 @@ def test_differences_name_keys_and_values(configure: Configure) -> None:
     assert changed(metric=["none", "f1", "accuracy"]) == ["metric: [accuracy, f1] -> [f1, accuracy]"]
     assert changed(metric="none") == ["metric: [accuracy, f1] -> []"]
     assert changed(epochs=9, mean=0.5) == ["epochs: 5 -> 9", "mean: auto -> [0.5]"]
-    assert changed(callback={"stop": {"note": "b"}}, workers=3, cache="off", no_plugins=True) == []
+    assert changed(callback={"stop": {"note": "b"}}, workers=3, start_method="spawn", cache="off") == []
+    assert changed(no_plugins=True) == []
     assert changed(callback={"stop": {"patience": 3}}) == ["callback.stop.patience: 10 -> 3"]
 
 

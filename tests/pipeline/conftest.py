@@ -13,8 +13,9 @@ from clsfit.data.decode import PictureError
 class FakeCanvases:
     """Arrays in memory with the interface of the real canvases; rows in ``unreadable`` fail."""
 
-    def __init__(self, arrays, *, uniform=False, tier="memory", unreadable=()):
+    def __init__(self, arrays, *, uniform=False, tier="memory", unreadable=(), decoded_by=""):
         self.arrays, self.tier, self.why, self.unreadable = list(arrays), tier, "the test says so", set(unreadable)
+        self.decoded_by = decoded_by
         self.sizes = np.array([array.shape[:2] for array in self.arrays], dtype=np.int64)
         self.uniform = np.stack(self.arrays) if uniform else None
         for array in self.arrays:

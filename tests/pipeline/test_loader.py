@@ -282,6 +282,17 @@ def test_describe_says_the_tier_and_the_reason(fakes, noise):
     assert "\n" not in other.describe()
 
 
+def test_describe_says_which_processes_decode(fakes, noise):
+    by = "2 processes (spawn)"
+    streamed = loader(fakes.Canvases(noise(COUNT, SIDE + 1), tier="stream", decoded_by=by), workers=2).describe()
+    assert f"the test says so), {by}; " in streamed
+    assert "threads" not in streamed
+    kept = loader(fakes.Canvases(noise(COUNT, SIDE + 1), decoded_by=by), workers=3).describe()
+    assert f"the test says so), decoded by {by}, 3 threads; " in kept
+    resident = loader(fakes.Canvases(noise(COUNT, SIDE), uniform=True, decoded_by=by)).describe()
+    assert resident.endswith(f"resident on cpu, decoded by {by}")
+
+
 def test_unknown_sizes_do_without_augmentation(fakes, noise):
     canvases = fakes.Canvases(noise(COUNT, (9, 30)), tier="stream")
     expected = passed(loader(canvases), epoch=None)

@@ -1,0 +1,212 @@
+"""Pictures decoded in worker processes, or by whoever asks: the same bits.
+
+A thread that needs a picture takes an idle worker, sends it the row, and waits for the canvas. A
+worker is used by one thread at a time, so an answer cannot reach the wrong one. Channels are socket
+pairs: no shared memory, no semaphores, nothing that a killed run would leave behind.
+
+Each end is open in one process only. So a worker that dies closes its channel, which the thread that
+waits for it sees; and a parent that dies closes all of them, on which the workers leave.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+import queue
+import signal
+import socket
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from types import TracebackType
+from typing import Any, TypeAlias
+
+from clsfit.data import worker as wire
+from clsfit.data.child import PATIENCE, Canvas, Worker, fork, spawn
+from clsfit.data.prepare import Prepare
+from clsfit.errors import ConfigError, PluginError, ResourceError, printable
+
+Decode: TypeAlias = Callable[[int], Canvas]
+"""The canvas of a source's row; raises PictureError or OSError where the picture cannot be read."""
+
+_pools: weakref.WeakSet[Decoders] = weakref.WeakSet()
+
+
+class Decoders:
+    """The workers of one run, started when the first picture is wanted and ended by :meth:`close`.
+
+    Args:
+        method: ``thread`` (and ``auto``): no processes, whoever asks decodes; ``fork``: copies of this
+            process; ``spawn``: fresh interpreters, which import the data set's modules and nothing else.
+        workers: processes; 0 is none.
+
+    Raises:
+        ConfigError: this system cannot fork.
+    """
+
+    def __init__(self, method: str = "thread", workers: int = 0) -> None:
+        if method == "fork" and not hasattr(os, "fork"):
+            raise ConfigError("this system cannot fork", "option --start-method fork", "use spawn or thread")
+        self._method = method
+        self._count = workers if method in {"fork", "spawn"} else 0
+        self._team: list[Worker] = []
+        self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+        self._source: Any = None
+        self._closed = False
+        _pools.add(self)
+
+    def __enter__(self) -> Decoders:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def description(self) -> str:
+        """``2 processes (spawn)``; empty where there are none."""
+        if not self._team:
+            return ""
+        return f"{len(self._team)} process{'es' * (len(self._team) > 1)} ({self._method})"
+
+    def start(self, source: Any, prepare: Prepare) -> Decode:
+        """How to decode pictures of ``source``; starts the workers if they are not there yet.
+
+        To be called while this process has no other threads, and with the same arguments each time.
+
+        Args:
+            source: a :class:`clsfit.contracts.Dataset`; for ``spawn`` one that can be pickled.
+            prepare: how a canvas is made.
+
+        Raises:
+            ResourceError: the workers cannot be started; none is left. The function raises it where a
+                worker dies.
+            PluginError: the data set cannot be sent to a spawned worker.
+        """
+        if not self._count:
+            return partial(_decode_here, source, prepare)
+        if not self._team:
+            self._source = source
+            try:
+                self._start(source, prepare)
+            except OSError as error:
+                reached = len(self._team)
+                self.close()  # first: without a free handle nothing more can be imported
+                raise self._not_started(error, reached) from error
+            except BaseException:
+                self.close()
+                raise
+        return self._decode
+
+    def close(self) -> None:
+        """Ends the workers, at once: they hold nothing that could be lost. Fine if that was done already."""
+        self._closed = True
+        for worker in self._team:
+            worker.process.kill()
+        for _ in self._team:  # a thread that waits for an answer sees the channel end, and lets go of its worker
+            with suppress(queue.Empty):
+                self._idle.get(timeout=PATIENCE)
+        for worker in self._team:
+            worker.channel.close()
+            worker.ended()
+            self._idle.put(worker)  # for threads that still wait for one: they are told
+        self._team.clear()
+
+    def forget(self) -> None:
+        """For a forked child: closes its copies of this process's ends, and leaves the workers alone."""
+        self._closed = True
+        for worker in self._team:
+            worker.channel.close()
+        self._team.clear()
+
+    def _start(self, source: Any, prepare: Prepare) -> None:
+        luggage = _packed(source, prepare) if self._method == "spawn" else b""
+        with _signals_held():
+            for _ in range(self._count):
+                self._launch(source, prepare)
+        try:
+            for worker in self._team:  # they start side by side
+                if luggage:
+                    wire.send(worker.channel, wire.LENGTH.pack(len(luggage)), luggage)
+            for worker in self._team:
+                kind, told = worker.greeted()
+                if kind != wire.READY:
+                    raise _not_sent(source, f"{told['type']}: {told['text']}")
+        except wire.Gone:
+            raise worker.death("while it started") from None
+
+    def _launch(self, source: Any, prepare: Prepare) -> None:
+        ours, theirs = socket.socketpair()
+        worker = Worker(ours)
+        self._team.append(worker)  # before the fork: the child closes all ends that it finds here
+        self._idle.put(worker)
+        with theirs:
+            worker.process = fork(theirs, source, prepare) if self._method == "fork" else spawn(theirs)
+
+    def _not_started(self, error: OSError, reached: int) -> ResourceError:
+        reason = (error.strerror or str(error)).lower()
+        what = f"{self._count} workers cannot be started: {reason} after {reached}"
+        if error.errno not in {errno.EMFILE, errno.ENFILE}:
+            return ResourceError(what, "", "use fewer --workers")
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        where = f"a process may have {limit} files open here (ulimit -n)"
+        return ResourceError(what, where, "use fewer --workers, or allow more open files")
+
+    def _decode(self, row: int) -> Canvas:
+        worker = self._idle.get()
+        try:
+            if self._closed:
+                raise ResourceError("the worker processes have been ended")
+            return worker.ask(row)
+        except wire.Gone:
+            if self._closed:
+                raise ResourceError("the worker processes have been ended") from None
+            raise worker.death(f"at picture {printable(str(self._source.table().paths[row]))}") from None
+        finally:
+            self._idle.put(worker)
+
+
+def _decode_here(source: Any, prepare: Prepare, row: int) -> Canvas:
+    return prepare(source.read(row))
+
+
+def _packed(source: Any, prepare: Prepare) -> bytes:
+    try:
+        return pickle.dumps((source, prepare), protocol=pickle.HIGHEST_PROTOCOL)
+    except Exception as error:  # a data set's own methods may raise anything
+        raise _not_sent(source, f"{type(error).__name__}: {error}") from error
+
+
+def _not_sent(source: Any, reason: str) -> PluginError:
+    kind = type(source)
+    return PluginError(
+        f"the data set cannot be sent to a spawned worker: {printable(' '.join(reason.split()))}",
+        f"{kind.__module__}.{kind.__qualname__} cannot be pickled",
+        "use --start-method thread or fork",
+    )
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Signals of the whole job wait, so that they cannot end a worker before it ignores them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, wire.LEFT_TO_THE_PARENT)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _forget_in_child() -> None:
+    """A forked child shares the channels: were our ends left open there, a worker would not see our end."""
+    for pool in list(_pools):
+        pool.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)
