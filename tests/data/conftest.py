@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,3 +99,39 @@ def store(tmp_path: Path) -> Path:
     """An empty cache directory, away from the pictures."""
     (tmp_path / "store").mkdir()
     return tmp_path / "store"
+
+
+@pytest.fixture
+def children() -> Callable[[int], list[int]]:
+    """``children(pid)``: the processes whose parent is ``pid``, without those that have ended."""
+
+    def run(parent: int) -> list[int]:
+        lines = subprocess.check_output(["ps", "-A", "-o", "pid=,ppid=,stat=,comm="], text=True).splitlines()
+        rows = [line.split(maxsplit=3) for line in lines]
+        return [int(pid) for pid, of, state, name in rows if int(of) == parent and state[0] != "Z" and name != "ps"]
+
+    return run
+
+
+@pytest.fixture
+def eventually() -> Callable[..., None]:
+    """``eventually(condition)`` returns once it holds, and fails where it does not within ``seconds``."""
+
+    def run(condition: Callable[[], object], seconds: float = 60) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, "waited in vain"
+            time.sleep(0.01)
+
+    return run
+
+
+@pytest.fixture
+def gone() -> Callable[[int], bool]:
+    """``gone(pid)``: whether that process has ended, waited for or not."""
+
+    def run(pid: int) -> bool:
+        state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
+        return state[:1] in {"", "Z"}
+
+    return run
