@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import io
 import os
 import subprocess
+import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -135,3 +138,75 @@ def gone() -> Callable[[int], bool]:
         return state[:1] in {"", "Z"}
 
     return run
+
+
+_ROWS = '''
+"""A data set whose pictures are 1x1: their row, and what its process has; some do something else."""
+import faulthandler, gc, os, signal, sys, time
+from types import SimpleNamespace
+
+import numpy as np
+
+from clsfit.data.decode import PictureError
+from clsfit.errors import DataError
+
+
+class Rows:
+    def __init__(self, count, acts=None, marks=None):
+        self.count, self.acts, self.marks = count, acts or {}, marks
+
+    def table(self):
+        return SimpleNamespace(paths=[f"row {i}" for i in range(self.count)])
+
+    def read(self, row):
+        act = self.acts.get(row)
+        if act == "wait":
+            open(os.path.join(self.marks, str(os.getpid())), "w").close()
+            time.sleep(600)
+        if act == "die":
+            faulthandler.disable()
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if act == "collect":
+            gc.collect()
+        if isinstance(act, BaseException):
+            raise act
+        time.sleep(0.0005 * (row * 7 % 3))
+        return np.array([[[row % 256, row // 256, "torch" in sys.modules]]], dtype=np.uint8)
+'''
+
+
+@pytest.fixture
+def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """``rows(count, {row: act})``: a data set in a module of its own, which a fresh interpreter can import."""
+    (tmp_path / "rows_of_the_test.py").write_text(_ROWS)
+    (tmp_path / "marks").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = importlib.import_module("rows_of_the_test")
+    yield lambda count, acts=None: module.Rows(count, acts, str(tmp_path / "marks"))
+    del sys.modules["rows_of_the_test"]
+
+
+@pytest.fixture
+def in_a_thread() -> Callable[[Callable[[], object]], Callable[[], object]]:
+    """``in_a_thread(work)()``: what ``work`` returned or raised; fails where it does not end, and leaves it there."""
+
+    def start(work: Callable[[], object]) -> Callable[[], object]:
+        results: list[object] = []
+
+        def run() -> None:
+            try:
+                results.append(work())
+            except BaseException as error:
+                results.append(error)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+
+        def result() -> object:
+            thread.join(30)
+            assert results, "it goes on for ever"
+            return results[0]
+
+        return result
+
+    return start
