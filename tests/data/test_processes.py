@@ -145,7 +145,7 @@ def test_every_thread_gets_what_it_asked_for(rows: Callable[..., Any]) -> None:
         def ask(first: int) -> None:
             try:
                 wrong.extend(
-                    row for row in range(first, 600, 8) if decode(row).tolist() != [[[row % 256, row // 256, 0]]]
+                    row for row in range(first, 600, 8) if decode(row)[0, 0, :2].tolist() != [row % 256, row // 256]
                 )
             except BaseException as error:
                 wrong.append(error)
