@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from clsfit.config import resolve, switches
-from clsfit.model import Model, load
+from clsfit.interrupts import held
 from clsfit.registry import Plugins
 from clsfit.results import EvaluatedPicture, Evaluation, Prediction
 from clsfit.resume import check_plugins
 from clsfit.training import Control, TrainedRun, train_config
+
+with held():  # here torch is imported, and an interrupt in the middle of that would abort the process
+    from clsfit.model import Model, load
 
 __all__ = [
     "Control",

@@ -10,6 +10,7 @@ import typer
 
 from clsfit.cli import common, pages
 from clsfit.errors import ConfigError, printable
+from clsfit.interrupts import held
 
 EPILOG = """\
 [bold]Examples[/]
@@ -48,8 +49,9 @@ def import_(
             raise ConfigError(
                 f"{printable(str(output))} is there already", "argument OUT", "give --overwrite to replace it"
             )
-        from clsfit.engine.state import to_blob
-        from clsfit.foreign import read
+        with held():  # torch is imported
+            from clsfit.engine.state import to_blob
+            from clsfit.foreign import read
         from clsfit.storage.durable import write_file
 
         tensors = read(file, lambda line: print(line, file=sys.stderr))

@@ -89,15 +89,14 @@ def build(
             cache with bad ones in it.
         progress: told how many more pictures are done.
         cache_dir: None is :func:`clsfit.data.cache.directory`.
-        decoders: who decodes for the threads; None: they themselves. Closed here where no canvas will
-            be decoded later.
+        decoders: who decodes bytes for the threads; None: they themselves. Closed here where no canvas
+            will be decoded later.
 
     Returns:
         The canvases, and row -> reason for each picture that cannot be read.
 
     Raises:
         ResourceError: a worker process has died, or they cannot be started.
-        PluginError: a spawned one cannot be sent the source.
         MemoryError: not even one picture at a time can be decoded.
     """
     rows = np.asarray(table_rows, dtype=np.int64)

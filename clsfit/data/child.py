@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import json
 import os
 import signal
@@ -12,12 +11,11 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from clsfit import errors
 from clsfit.data import worker as wire
 from clsfit.data.decode import PictureError
 from clsfit.data.prepare import Prepare
@@ -30,43 +28,46 @@ PATIENCE = 5.0
 """Seconds that a process is given to end once it has been killed."""
 
 _BOOT = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
-    "from clsfit.data.worker import spawned; spawned(int(sys.argv[1]))"
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from clsfit.data.worker import spawned; spawned(*sys.argv[2:])"
 )
 
 
 class Worker:
     """A process and the channel to it; used by one thread at a time."""
 
-    def __init__(self, channel: socket.socket) -> None:
-        self.channel = channel
-        self.process: _Forked | subprocess.Popen[bytes] | _NotStarted = _NotStarted()
+    def __init__(self, channel: socket.socket, process: _Forked | subprocess.Popen[bytes]) -> None:
+        self.channel, self.process = channel, process
 
-    def ask(self, row: int) -> Canvas:
-        """The canvas of ``row``, as the worker's :class:`Prepare` made it; raises what it raised there.
+    def ask(self, picture: bytes) -> Canvas:
+        """The canvas of an encoded picture, as the worker's :class:`Prepare` made it.
 
         Raises:
             Gone: the worker has died.
+            PictureError: as :class:`Prepare` raised it there.
+            MemoryError: the worker had not enough memory.
+            RuntimeError: anything else went wrong there, which is a bug.
         """
         try:
-            wire.send(self.channel, wire.LENGTH.pack(row))
-            kind, answered, *shape = wire.HEAD.unpack(wire.receive(self.channel, wire.HEAD.size))
-            if answered != row:
-                raise AssertionError(f"a worker was asked for row {row} and answered row {answered}")
+            wire.send(self.channel, wire.LENGTH.pack(len(picture)), picture)
+            kind, *shape = wire.HEAD.unpack(wire.receive(self.channel, wire.HEAD.size))
             if kind == wire.CANVAS:
                 canvas: Canvas = np.empty(shape, dtype=np.uint8)
                 wire.receive_into(self.channel, canvas.data.cast("B"))
                 return canvas
-            told = self._text(shape[0])
+            text = wire.receive(self.channel, shape[0]).decode("utf-8", "surrogatepass")
         except BaseException:  # half an answer is under way, which the next to ask would take for its own
             self.process.kill()
             raise
-        raise _raised(kind, told)
+        raise _raised(kind, text)
 
-    def greeted(self) -> tuple[bytes, dict[str, Any]]:
-        """The kind of a worker's first answer, and what it says; raises as :meth:`ask`."""
-        kind, _, length, *_ = wire.HEAD.unpack(wire.receive(self.channel, wire.HEAD.size))
-        return kind, self._text(length) if length else {}
+    def await_ready(self) -> None:
+        """Returns once the worker takes requests.
+
+        Raises:
+            Gone: it has died.
+        """
+        wire.receive(self.channel, len(wire.READY))
 
     def ended(self) -> int | None:
         """How the process ended: its exit code, or minus a signal; None if it does not end."""
@@ -88,21 +89,6 @@ class Worker:
         else:
             remedy = "look at that picture: it may be what a decoder cannot bear"
         return ResourceError(f"a worker was killed by signal {-code} ({name})", when, remedy)
-
-    def _text(self, length: int) -> dict[str, Any]:
-        told: dict[str, Any] = json.loads(bytes(wire.receive(self.channel, length)))
-        return told
-
-
-class _NotStarted:
-    """Stands for a process that could not be started."""
-
-    def kill(self) -> None:
-        """Nothing."""
-
-    def wait(self, timeout: float) -> int:
-        """0, at once."""
-        return 0
 
 
 class _Forked:
@@ -143,43 +129,32 @@ class _Forked:
             pause = min(2 * pause, 0.05)
 
 
-def fork(channel: socket.socket, source: Any, prepare: Prepare) -> _Forked:
+def fork(channel: socket.socket, prepare: Prepare) -> _Forked:
+    """A copy of this process, which serves the other end of a channel: ``channel``."""
     pid = os.fork()
     if pid == 0:
-        wire.forked(channel, source, prepare)
+        wire.forked(channel, prepare)
     return _Forked(pid)
 
 
-def spawn(channel: socket.socket) -> subprocess.Popen[bytes]:
-    """A fresh interpreter, which never sees the program that runs here, so that needs no ``__main__`` guard."""
+def spawn(channel: socket.socket, prepare: Prepare) -> subprocess.Popen[bytes]:
+    """A fresh interpreter that does the same; it never sees the program here, so needs no ``__main__`` guard."""
     modes = ["-P", "-X", f"utf8={sys.flags.utf8_mode}"]
     handle = channel.fileno()
     return subprocess.Popen(
-        [sys.executable, *modes, "-c", _BOOT, str(handle), json.dumps(sys.path)],
+        [sys.executable, *modes, "-c", _BOOT, json.dumps(sys.path), str(handle), json.dumps(prepare.to_json())],
         stdin=subprocess.DEVNULL,
         pass_fds=(handle,),
         env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
     )
 
 
-def _raised(kind: bytes, told: dict[str, Any]) -> BaseException:
-    """The exception that a worker had."""
+def _raised(kind: bytes, text: str) -> Exception:
+    """The exception that a worker had, from what it says of it."""
     if kind == wire.PICTURE:
-        return PictureError(told["text"])
+        return PictureError(text)
     if kind == wire.MEMORY:
-        return MemoryError(told["text"])
-    if kind == wire.SYSTEM:
-        if told["number"] is None:
-            return OSError(told["text"])
-        return OSError(told["number"], told["reason"], told["file"])
-    own = getattr(errors, told["type"], None)
-    if isinstance(own, type) and issubclass(own, errors.ClsfitError):
-        raised: BaseException = own(*told["text"].split("\n", 2))
-    else:
-        known = getattr(builtins, told["type"], None)
-        if isinstance(known, type) and known in {ValueError, TypeError, KeyError, IndexError, AttributeError}:
-            raised = known(told["text"])
-        else:
-            raised = RuntimeError(f"{told['type']}: {told['text']}")
-    raised.add_note("in a worker process:\n" + told["trace"])
-    return raised
+        return MemoryError(text)
+    error = RuntimeError(f"in a worker process: {text.rstrip().splitlines()[-1]}")
+    error.add_note(text)
+    return error

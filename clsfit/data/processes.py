@@ -1,7 +1,8 @@
 """Pictures decoded in worker processes, or by whoever asks: the same bits.
 
-A thread that needs a picture takes an idle worker, sends it the row, and waits for the canvas. A
-worker is used by one thread at a time, so an answer cannot reach the wrong one. Channels are socket
+A thread that needs a picture reads it, takes an idle worker, sends it the bytes, and waits for the
+canvas. A worker is used by one thread at a time, so an answer cannot reach the wrong one. It knows how
+a canvas is made and nothing of the data set, whose code runs in this process only. Channels are socket
 pairs: no shared memory, no semaphores, nothing that a killed run would leave behind.
 
 Each end is open in one process only. So a worker that dies closes its channel, which the thread that
@@ -12,13 +13,11 @@ from __future__ import annotations
 
 import errno
 import os
-import pickle
 import queue
-import signal
 import socket
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Any, TypeAlias
@@ -26,7 +25,8 @@ from typing import Any, TypeAlias
 from clsfit.data import worker as wire
 from clsfit.data.child import PATIENCE, Canvas, Worker, fork, spawn
 from clsfit.data.prepare import Prepare
-from clsfit.errors import ConfigError, PluginError, ResourceError, printable
+from clsfit.errors import ConfigError, ResourceError, printable
+from clsfit.interrupts import held
 
 Decode: TypeAlias = Callable[[int], Canvas]
 """The canvas of a source's row; raises PictureError or OSError where the picture cannot be read."""
@@ -39,7 +39,7 @@ class Decoders:
 
     Args:
         method: ``thread`` (and ``auto``): no processes, whoever asks decodes; ``fork``: copies of this
-            process; ``spawn``: fresh interpreters, which import the data set's modules and nothing else.
+            process; ``spawn``: fresh interpreters, which import what decodes and nothing else.
         workers: processes; 0 is none.
 
     Raises:
@@ -52,8 +52,8 @@ class Decoders:
         self._method = method
         self._count = workers if method in {"fork", "spawn"} else 0
         self._team: list[Worker] = []
+        self._ends: list[socket.socket] = []
         self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
-        self._source: Any = None
         self._closed = False
         _pools.add(self)
 
@@ -73,23 +73,22 @@ class Decoders:
     def start(self, source: Any, prepare: Prepare) -> Decode:
         """How to decode pictures of ``source``; starts the workers if they are not there yet.
 
-        To be called while this process has no other threads, and with the same arguments each time.
+        To be called while this process has no other threads, and with the same ``prepare`` each time.
 
         Args:
-            source: a :class:`clsfit.contracts.Dataset`; for ``spawn`` one that can be pickled.
+            source: a :class:`clsfit.contracts.Dataset`, of which this process alone reads. Where it gives
+                pixels there is nothing to decode: whoever asks prepares them.
             prepare: how a canvas is made.
 
         Raises:
             ResourceError: the workers cannot be started; none is left. The function raises it where a
                 worker dies.
-            PluginError: the data set cannot be sent to a spawned worker.
         """
         if not self._count:
             return partial(_decode_here, source, prepare)
         if not self._team:
-            self._source = source
             try:
-                self._start(source, prepare)
+                self._start(prepare)
             except OSError as error:
                 reached = len(self._team)
                 self.close()  # first: without a free handle nothing more can be imported
@@ -97,7 +96,7 @@ class Decoders:
             except BaseException:
                 self.close()
                 raise
-        return self._decode
+        return partial(self._decode, source, prepare)
 
     def close(self) -> None:
         """Ends the workers, at once: they hold nothing that could be lost. Fine if that was done already."""
@@ -108,41 +107,35 @@ class Decoders:
             with suppress(queue.Empty):
                 self._idle.get(timeout=PATIENCE)
         for worker in self._team:
-            worker.channel.close()
             worker.ended()
             self._idle.put(worker)  # for threads that still wait for one: they are told
-        self._team.clear()
+        self.forget()
 
     def forget(self) -> None:
-        """For a forked child: closes its copies of this process's ends, and leaves the workers alone."""
+        """Closes this process's ends; alone it is for a forked child, which leaves the workers to its parent."""
         self._closed = True
-        for worker in self._team:
-            worker.channel.close()
+        for end in self._ends:
+            end.close()
+        self._ends.clear()
         self._team.clear()
 
-    def _start(self, source: Any, prepare: Prepare) -> None:
-        luggage = _packed(source, prepare) if self._method == "spawn" else b""
-        with _signals_held():
+    def _start(self, prepare: Prepare) -> None:
+        with held():  # so that no signal can end a worker before it ignores them
             for _ in range(self._count):
-                self._launch(source, prepare)
-        try:
-            for worker in self._team:  # they start side by side
-                if luggage:
-                    wire.send(worker.channel, wire.LENGTH.pack(len(luggage)), luggage)
-            for worker in self._team:
-                kind, told = worker.greeted()
-                if kind != wire.READY:
-                    raise _not_sent(source, f"{told['type']}: {told['text']}")
-        except wire.Gone:
-            raise worker.death("while it started") from None
+                self._launch(prepare)
+        for worker in self._team:  # they start side by side
+            try:
+                worker.await_ready()
+            except wire.Gone:
+                raise worker.death("while it started") from None
 
-    def _launch(self, source: Any, prepare: Prepare) -> None:
+    def _launch(self, prepare: Prepare) -> None:
         ours, theirs = socket.socketpair()
-        worker = Worker(ours)
-        self._team.append(worker)  # before the fork: the child closes all ends that it finds here
-        self._idle.put(worker)
+        self._ends.append(ours)  # before the fork: the child closes all ends that it finds here
         with theirs:
-            worker.process = fork(theirs, source, prepare) if self._method == "fork" else spawn(theirs)
+            worker = Worker(ours, (fork if self._method == "fork" else spawn)(theirs, prepare))
+        self._team.append(worker)
+        self._idle.put(worker)
 
     def _not_started(self, error: OSError, reached: int) -> ResourceError:
         reason = (error.strerror or str(error)).lower()
@@ -155,51 +148,25 @@ class Decoders:
         where = f"a process may have {limit} files open here (ulimit -n)"
         return ResourceError(what, where, "use fewer --workers, or allow more open files")
 
-    def _decode(self, row: int) -> Canvas:
+    def _decode(self, source: Any, prepare: Prepare, row: int) -> Canvas:
+        picture = source.read(row)
+        if not isinstance(picture, bytes | bytearray | memoryview):
+            return prepare(picture)
         worker = self._idle.get()
         try:
             if self._closed:
                 raise ResourceError("the worker processes have been ended")
-            return worker.ask(row)
+            return worker.ask(bytes(picture))
         except wire.Gone:
             if self._closed:
                 raise ResourceError("the worker processes have been ended") from None
-            raise worker.death(f"at picture {printable(str(self._source.table().paths[row]))}") from None
+            raise worker.death(f"at picture {printable(str(source.table().paths[row]))}") from None
         finally:
             self._idle.put(worker)
 
 
 def _decode_here(source: Any, prepare: Prepare, row: int) -> Canvas:
     return prepare(source.read(row))
-
-
-def _packed(source: Any, prepare: Prepare) -> bytes:
-    try:
-        return pickle.dumps((source, prepare), protocol=pickle.HIGHEST_PROTOCOL)
-    except Exception as error:  # a data set's own methods may raise anything
-        raise _not_sent(source, f"{type(error).__name__}: {error}") from error
-
-
-def _not_sent(source: Any, reason: str) -> PluginError:
-    kind = type(source)
-    return PluginError(
-        f"the data set cannot be sent to a spawned worker: {printable(' '.join(reason.split()))}",
-        f"{kind.__module__}.{kind.__qualname__} cannot be pickled",
-        "use --start-method thread or fork",
-    )
-
-
-@contextmanager
-def _signals_held() -> Iterator[None]:
-    """Signals of the whole job wait, so that they cannot end a worker before it ignores them."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, wire.LEFT_TO_THE_PARENT)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _forget_in_child() -> None:

@@ -1,7 +1,8 @@
-"""A worker process: it is sent rows, and answers each with a canvas or with what went wrong.
+"""A worker process: it is sent encoded pictures, and answers each with a canvas or with what went wrong.
 
-The channel is a socket pair. A request is a row; an answer is a head of fixed length and a body, the
-canvas' bytes or a text, so that pixels are copied once and nothing has to be in shared memory.
+The channel is a socket pair. A request is a length and the bytes of a file; an answer is a head of fixed
+length and a body, the canvas' bytes or a text, so that pixels are copied once and nothing has to be in
+shared memory.
 """
 
 from __future__ import annotations
@@ -9,30 +10,29 @@ from __future__ import annotations
 import gc
 import json
 import os
-import pickle
 import signal
 import socket
 import threading
 import traceback
 from queue import SimpleQueue
 from struct import Struct
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from clsfit.data.decode import PictureError
 from clsfit.data.prepare import Prepare
+from clsfit.interrupts import JOB_SIGNALS
 
 LENGTH = Struct("<q")
-"""A request's row, and the length of what a spawned worker is sent first."""
+"""A request's head: how many bytes follow."""
 
-HEAD = Struct("<c4q")
-"""An answer's kind, its row, and a canvas' [H, W, C]; a text has its length in place of H."""
+HEAD = Struct("<c3q")
+"""An answer's kind, and a canvas' [H, W, C]; a text has its length in place of H."""
 
-CANVAS, PICTURE, SYSTEM, MEMORY, OTHER, READY = b"c", b"p", b"s", b"m", b"o", b"r"
+CANVAS, PICTURE, MEMORY, OTHER = b"c", b"p", b"m", b"o"
+"""Kinds of answers: a canvas, and the text of a PictureError, of a MemoryError, of any other traceback."""
 
-LEFT_TO_THE_PARENT = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)
-)
-"""Signals that a terminal or a batch system sends to all processes of a job, and only its first one acts on."""
+READY = b"r"
+"""Sent once, before any answer."""
 
 
 class Gone(Exception):
@@ -76,83 +76,71 @@ def receive(channel: socket.socket, length: int) -> bytearray:
     return data
 
 
-def forked(channel: socket.socket, source: Any, prepare: Prepare) -> NoReturn:
+def forked(channel: socket.socket, prepare: Prepare) -> NoReturn:
     """What a forked worker does until its end."""
     try:
         _leave_signals_to_the_parent()
         gc.freeze()  # the parent's garbage is not ours: its finalizers would delete what it still uses
-        _serve(channel, source, prepare)
+        _serve(channel, prepare)
     finally:
         os._exit(1)
 
 
-def spawned(handle: int) -> None:
-    """What a spawned worker does until its end; ``handle`` is its end of the channel."""
+def spawned(handle: str, prepare: str) -> None:
+    """What a spawned worker does until its end.
+
+    Args:
+        handle: the number of its end of the channel.
+        prepare: the JSON of :meth:`clsfit.data.prepare.Prepare.to_json`.
+    """
     _leave_signals_to_the_parent()
-    channel = socket.socket(fileno=handle)
+    channel = socket.socket(fileno=int(handle))
     channel.set_inheritable(False)
     try:
-        data = receive(channel, LENGTH.unpack(receive(channel, LENGTH.size))[0])
-        try:
-            source, prepare = pickle.loads(data)  # noqa: S301  the parent has just made it, and nobody else can
-        except Exception as error:
-            send(channel, *_text(OTHER, -1, {"type": type(error).__name__, "text": str(error)}))
-            return
-        _serve(channel, source, prepare)
+        _serve(channel, Prepare.from_json(json.loads(prepare)))
     except Gone:
         return
 
 
 def _leave_signals_to_the_parent() -> None:
-    for number in LEFT_TO_THE_PARENT:
+    for number in JOB_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):  # they were held back while this process was started
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, LEFT_TO_THE_PARENT)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, JOB_SIGNALS)
 
 
-def _serve(channel: socket.socket, source: Any, prepare: Prepare) -> NoReturn:
-    rows: SimpleQueue[int] = SimpleQueue()
-    threading.Thread(target=_listen, args=(channel, rows), daemon=True).start()
-    send(channel, HEAD.pack(READY, -1, 0, 0, 0))
+def _serve(channel: socket.socket, prepare: Prepare) -> NoReturn:
+    pictures: SimpleQueue[bytearray] = SimpleQueue()
+    threading.Thread(target=_listen, args=(channel, pictures), daemon=True).start()
+    send(channel, READY)
     while True:
-        send(channel, *_answer(rows.get(), source, prepare))
+        send(channel, *_answer(pictures.get(), prepare))
 
 
-def _listen(channel: socket.socket, rows: SimpleQueue[int]) -> NoReturn:
+def _listen(channel: socket.socket, pictures: SimpleQueue[bytearray]) -> NoReturn:
     """Takes requests; a thread of its own, so that the parent's end is noticed in the middle of a picture too."""
     try:
         while True:
-            rows.put(LENGTH.unpack(receive(channel, LENGTH.size))[0])
-    finally:
+            pictures.put(receive(channel, *LENGTH.unpack(receive(channel, LENGTH.size))))
+    except Gone:
         os._exit(0)
+    finally:  # out of memory: what follows on the channel cannot be taken
+        os._exit(1)
 
 
-def _answer(row: int, source: Any, prepare: Prepare) -> tuple[bytes, bytes | memoryview]:
+def _answer(picture: bytearray, prepare: Prepare) -> tuple[bytes, bytes | memoryview]:
     """Head and body."""
     try:
-        canvas = prepare(source.read(row))
-        return HEAD.pack(CANVAS, row, *canvas.shape), canvas.data.cast("B")
+        canvas = prepare(bytes(picture))
+        return HEAD.pack(CANVAS, *canvas.shape), canvas.data.cast("B")
     except PictureError as error:
-        return _text(PICTURE, row, {"text": str(error)})
+        return _text(PICTURE, str(error))
     except MemoryError as error:
-        return _text(MEMORY, row, {"text": str(error)})
-    except OSError as error:
-        named = isinstance(error.filename, str | bytes)
-        return _text(
-            SYSTEM,
-            row,
-            {
-                "number": error.errno,
-                "reason": error.strerror,
-                "file": os.fsdecode(error.filename) if named else None,
-                "text": str(error),
-            },
-        )
-    except BaseException as error:  # whatever a data set raises belongs to the parent
-        trace = "".join(traceback.format_exception(error))
-        return _text(OTHER, row, {"type": type(error).__name__, "text": str(error), "trace": trace})
+        return _text(MEMORY, str(error))
+    except BaseException:  # a bug, which the parent reports
+        return _text(OTHER, traceback.format_exc())
 
 
-def _text(kind: bytes, row: int, told: dict[str, Any]) -> tuple[bytes, bytes]:
-    body = json.dumps(told).encode()  # ASCII: lone surrogates of file names travel too
-    return HEAD.pack(kind, row, len(body), 0, 0), body
+def _text(kind: bytes, text: str) -> tuple[bytes, bytes]:
+    body = text.encode("utf-8", "surrogatepass")
+    return HEAD.pack(kind, len(body), 0, 0), body

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clsfit.data.prepare import Prepare
 from clsfit.data.sources import FolderSource, folder
 
 
@@ -141,46 +142,63 @@ def gone() -> Callable[[int], bool]:
 
 
 _ROWS = '''
-"""A data set whose pictures are 1x1: their row, and what its process has; some do something else."""
-import faulthandler, gc, os, signal, sys, time
+"""A data set whose pictures are texts, and how they are prepared: 1x1, of their row; some do something else."""
+import faulthandler, gc, os, signal, sys, threading, time
 from types import SimpleNamespace
 
 import numpy as np
 
 from clsfit.data.decode import PictureError
-from clsfit.errors import DataError
+from clsfit.data.prepare import Prepare
 
 
 class Rows:
-    def __init__(self, count, acts=None, marks=None):
-        self.count, self.acts, self.marks = count, acts or {}, marks
+    def __init__(self, count, acts=None, place=""):
+        self.count, self.acts, self.place = count, acts or {}, place
+        self.lock = threading.Lock()  # as strangers' data sets may have: it can be sent nowhere
 
     def table(self):
         return SimpleNamespace(paths=[f"row {i}" for i in range(self.count)])
 
     def read(self, row):
-        act = self.acts.get(row)
-        if act == "wait":
-            open(os.path.join(self.marks, str(os.getpid())), "w").close()
-            time.sleep(600)
-        if act == "die":
-            faulthandler.disable()
-            os.kill(os.getpid(), signal.SIGSEGV)
-        if act == "collect":
-            gc.collect()
-        if isinstance(act, BaseException):
-            raise act
-        time.sleep(0.0005 * (row * 7 % 3))
-        return np.array([[[row % 256, row // 256, "torch" in sys.modules]]], dtype=np.uint8)
+        act = self.acts.get(row, "")
+        return act if isinstance(act, np.ndarray) else f"{row}|{act}|{self.place}|".encode()
+
+
+def prepare(self, picture):
+    if isinstance(picture, np.ndarray):
+        return picture
+    row, act, place, filling = picture.decode().split("|", 3)
+    if act == "wait":
+        open(os.path.join(place, str(os.getpid())), "w").close()
+        time.sleep(600)
+    if act == "die":
+        faulthandler.disable()
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if act == "collect":
+        gc.collect()
+    if act.startswith("raise "):
+        raise eval(act.removeprefix("raise "))
+    time.sleep(0.0005 * (int(row) * 7 % 3))
+    return np.array([[[int(row) % 256, int(row) // 256, "torch" in sys.modules]]], dtype=np.uint8)
+
+
+Prepare.__call__ = prepare
 '''
 
 
 @pytest.fixture
 def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
-    """``rows(count, {row: act})``: a data set in a module of its own, which a fresh interpreter can import."""
+    """``rows(count, {row: act})``: a data set of pictures that do something while they are prepared.
+
+    Every interpreter that the test starts prepares them so too: it finds a ``sitecustomize`` on its path.
+    """
     (tmp_path / "rows_of_the_test.py").write_text(_ROWS)
+    (tmp_path / "sitecustomize.py").write_text("import rows_of_the_test\n")
     (tmp_path / "marks").mkdir()
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]))
+    monkeypatch.setattr(Prepare, "__call__", Prepare.__call__)  # so that it is put back
     module = importlib.import_module("rows_of_the_test")
     yield lambda count, acts=None: module.Rows(count, acts, str(tmp_path / "marks"))
     del sys.modules["rows_of_the_test"]

@@ -215,7 +215,7 @@ def test_the_parents_ends_are_open_in_no_fork(rows: Callable[..., Any]) -> None:
         reading, writing = os.pipe()
         child = os.fork()
         if child == 0:
-            left = [worker.channel.fileno() for pool in [decoders] for worker in pool._team]
+            left = [end.fileno() for end in decoders._ends]
             os.write(writing, repr(left).encode())
             os._exit(0)
         os.waitpid(child, 0)
