@@ -6,6 +6,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -181,25 +182,17 @@ def test_out_of_memory_in_the_last_tier_is_told(rows: Callable[..., Any], store:
             )  # fmt: skip
 
 
-def test_every_thread_gets_what_it_asked_for(rows: Callable[..., Any]) -> None:
-    wrong: list[Any] = []
+def test_every_thread_gets_what_it_asked_for(
+    rows: Callable[..., Any], in_a_thread: Callable[[Callable[[], object]], Callable[[], object]]
+) -> None:
     with Decoders("fork", 3) as decoders:
         decode = decoders.start(rows(600), PREPARE)
 
-        def ask(first: int) -> None:
-            try:
-                wrong.extend(
-                    row for row in range(first, 600, 8) if decode(row)[0, 0, :2].tolist() != [row % 256, row // 256]
-                )
-            except BaseException as error:
-                wrong.append(error)
+        def wrong(first: int) -> list[int]:
+            return [row for row in range(first, 600, 8) if decode(row)[0, 0, :2].tolist() != [row % 256, row // 256]]
 
-        threads = [threading.Thread(target=ask, args=(first,)) for first in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert wrong == []
+        asking = [in_a_thread(partial(wrong, first)) for first in range(8)]
+        assert [result() for result in asking] == [[]] * 8
 
 
 def test_an_exchange_that_was_cut_off_spoils_no_other(
