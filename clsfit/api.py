@@ -19,7 +19,7 @@ from clsfit.results import EvaluatedPicture, Evaluation, Prediction
 from clsfit.resume import check_plugins
 from clsfit.training import Control, TrainedRun, train_config
 
-with held():  # here torch is imported, and an interrupt in the middle of that would abort the process
+with held():  # here torch is imported, and an interrupt in the middle of that could abort the process
     from clsfit.model import Model, load
 
 __all__ = [
