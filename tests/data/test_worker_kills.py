@@ -53,6 +53,7 @@ def test_one_weights_hash(
     assert _digest(tmp_path / "run") == expected[_SMALL]
 
 
+@pytest.mark.faults
 def test_pictures_that_are_in_no_file(clsfit: Clsfit, tmp_path: Path) -> None:
     for method in ("thread", "spawn"):
         done = clsfit(
@@ -150,6 +151,7 @@ def test_a_killed_run_leaves_no_worker_and_no_lock(
     assert _resumed(clsfit, pictures, tmp_path / "run") == expected[_LONG]
 
 
+@pytest.mark.faults
 def test_workers_do_not_hold_the_lock(running: Any, tmp_path: Path) -> None:
     run = running("fork")
     lock = str((tmp_path / "run" / ".lock").resolve())
@@ -165,6 +167,7 @@ def test_workers_do_not_hold_the_lock(running: Any, tmp_path: Path) -> None:
         assert sum("socket" in target for target in held[pid]) == 1
 
 
+@pytest.mark.faults
 def test_errors_of_the_command(clsfit: Clsfit, drawn: Any, tmp_path: Path) -> None:
     data = drawn(tmp_path / "shapes")
     (data / "bars" / "000.png").write_bytes((data / "bars" / "000.png").read_bytes()[:60])
@@ -178,6 +181,7 @@ def test_errors_of_the_command(clsfit: Clsfit, drawn: Any, tmp_path: Path) -> No
     assert told["fork"] == told["spawn"] == told["thread"]
 
 
+@pytest.mark.faults
 def test_too_few_open_files_for_the_workers(clsfit: Clsfit, pictures: Path, tmp_path: Path) -> None:
     command = f"ulimit -n 64; exec {sys.executable} -m clsfit train {pictures} --workers 99 --start-method fork -o run"
     done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=240)

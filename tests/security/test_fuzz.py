@@ -17,12 +17,12 @@ import pytest
 FUZZING = Path(__file__).parent / "fuzzing"
 MEGABYTES = 400  # that all inputs of one process together may add to what torch and clsfit take
 COUNTS = {
-    "model-bytes": (40, 500),
-    "model-header": (140, 1500),
-    "run-files": (40, 600),
-    "configuration": (70, 700),
-    "command-line": (110, 1200),
-    "checkpoint": (20, 500),
+    "model-bytes": (20, 500),
+    "model-header": (60, 1500),
+    "run-files": (15, 600),
+    "configuration": (40, 700),
+    "command-line": (50, 1200),
+    "checkpoint": (15, 500),
     "picture": (300, 5000),
 }
 """How many inputs of each kind: by default, and with the marker ``faults``."""
