@@ -194,7 +194,8 @@ def end_epoch(run: Run) -> None:
     value = run.scores.get(run.monitor.key)
     # a resumed run may have another monitor, by accepted changes: its values do not compare
     best = run.best.value if run.best and run.best.monitor == run.monitor.key else None
-    if value is not None and run.monitor.better(value, best):
+    run.improved = run.monitor.better(value, best)
+    if run.improved:
         run.best = Best(run.epoch, run.monitor.key, value, run.step)
     if run.directory is not None:
         run.directory.metrics.append(run.scores)

@@ -80,6 +80,8 @@ class Run:
         scores: the last epoch's row of metrics.jsonl.
         monitor: what ``best`` is judged by.
         best: the best epoch so far, None before the first.
+        improved: whether the epoch that ended last is ``best``. Its number does not say so: after a return to a
+            checkpoint, epochs are trained again.
         stop_reason: why the run ends early, or ended; empty while it goes on.
         lr_factor: what the scheduler's learning rates are multiplied by in every step.
         rollbacks: each return to a checkpoint: the ``step`` that failed (from 1), ``to_step``, and the
@@ -116,6 +118,7 @@ class Run:
     epoch_start: int = 0
     scores: dict[str, Any] = field(default_factory=dict)
     best: Best | None = None
+    improved: bool = False
     stop_reason: str = ""
     last_save: LastSave | None = None
     sums: Sums = field(init=False)
