@@ -37,6 +37,14 @@ class Forgetful:
 class Broken(Forgetful):
     def load_state_dict(self, state):
         self.count = state["counted"]
+
+class Flat:
+    def __init__(self):
+        self.table = torch.zeros(2, 3)
+    def state_dict(self):
+        return {"table": self.table}
+    def load_state_dict(self, state):
+        self.table = state["table"].flatten()
 """
 
 
@@ -96,7 +104,10 @@ def test_what_is_saved_is_the_run_at_that_moment_however_long_it_takes(
         assert files == expected[step], f"step {step}"
 
 
-@pytest.mark.parametrize(("name", "told"), [("Forgetful", "callbacks"), ("Broken", "callback mine: KeyError")])
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("Forgetful", "callbacks"), ("Broken", "callback mine: KeyError"), ("Flat", "callbacks.mine.table")],
+)
 def test_a_state_that_cannot_come_back_is_found_at_step_0(
     own: Callable[..., Any], pictures: Path, tmp_path: Path, name: str, told: str
 ) -> None:
