@@ -128,6 +128,7 @@ def _train(
     import clsfit.engine.checkpoint
     from clsfit.build import build_run
     from clsfit.engine.fit import fit
+    from clsfit.engine.modelfiles import keep_best
     from clsfit.storage import checkpoints
 
     config, reporter, device = _settle(config, intake, control, directory)
@@ -152,6 +153,7 @@ def _train(
         clsfit.engine.checkpoint.restore(run, saved, changed=changed)
         if changed:
             run.stop_reason = ""
+            keep_best(run)
         reporter.say(f"resumed at step {run.step} (epoch {run.epoch + 1}/{run.epochs})")
     for line in _introduction(config, intake, run):
         reporter.say(line)
