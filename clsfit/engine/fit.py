@@ -192,7 +192,7 @@ def end_epoch(run: Run) -> None:
     """Counts the epoch, writes its row, tells the scheduler and the callbacks."""
     run.epoch += 1
     run.sums, run.train_seconds, run.epoch_start = run.new_sums(), 0.0, run.step
-    value = run.scores.get(run.monitor.key)
+    value: Any = run.scores.get(run.monitor.key)
     # a resumed run may have another monitor, by accepted changes: its values do not compare
     best = run.best.value if run.best and run.best.monitor == run.monitor.key else None
     run.improved = run.monitor.better(value, best)

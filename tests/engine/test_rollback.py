@@ -164,6 +164,7 @@ def test_what_was_frozen_is_frozen_again(
     train(pictures, tmp_path / "run", loss="mine", **(OPTIONS | {"callback": callbacks}))
     assert seen == {0: True, 1: False}  # step 9 lies in the second epoch, step 6 in the first
 
+
 WORSE_LATER = """
 import torch.nn.functional as F
 
