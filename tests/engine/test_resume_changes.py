@@ -281,3 +281,13 @@ def test_a_run_whose_best_value_is_infinite_can_be_resumed(own: Any, pictures: P
     assert saved_state(tmp_path / "run")["best"] is not None
     (tmp_path / "run" / "summary.json").unlink()
     assert train_own(pictures, tmp_path / "run", resume=True, **options).summary["epochs"] == 2
+
+
+def test_the_checkpoint_of_the_best_epoch_is_never_pruned(own: Any, pictures: Path, tmp_path: Path) -> None:
+    run, loss = tmp_path / "run", {"name": "mine", "judged": -1.0}
+    options = {"callback": ["none", BY_LOSS], "epochs": 5, "loss": loss}
+    summary = own(SCALED, {"loss": "Scaled"})(pictures, run, **options).summary  # the longer, the worse
+    assert summary["best"]["epoch"] == 1
+    epochs = {json.loads((path / "state.json").read_text())["epoch"] for path in (run / "checkpoints").glob("step-*")}
+    assert len(epochs) == 3
+    assert max(epochs) == 5

@@ -104,3 +104,11 @@ def test_two_averages_are_refused(pictures: Path, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("clsfit_standard.callbacks.freeze.Freeze.averaged", torch.nn.Identity(), raising=False)
     with pytest.raises(ConfigError, match="only one callback may average the model"):
         clsfit.train(pictures, output=tmp_path / "run", **(OPTIONS | {"callback": ["ema", "freeze"]}))
+
+
+def test_how_often_it_was_updated_comes_back() -> None:
+    model, callback, later = net(), EMA(), EMA()
+    callback.on_fit_start(FakeRun(model))  # type: ignore[arg-type]
+    callback.on_step_end(FakeRun(model))  # type: ignore[arg-type]
+    later.load_state_dict(callback.state_dict())
+    assert later.state_dict()["updates"] == 1  # warm-up goes on where it was
