@@ -17,10 +17,11 @@ from clsfit.data.intake import Intake
 from clsfit.data.threads import workers_of
 from clsfit.engine import device as devices
 from clsfit.engine.moments import CallbackHooks
+from clsfit.engine.parts import Part, order_of
 from clsfit.engine.precision import Precision
 from clsfit.engine.records import Monitor
 from clsfit.engine.report import Reporter
-from clsfit.engine.run import Part, Run, order_of
+from clsfit.engine.run import Run
 from clsfit.errors import ConfigError, printable
 from clsfit.factory import added_option, build_module, check_loss, check_model, check_when, make, tried
 from clsfit.pipeline.augment import Augmentation

@@ -64,7 +64,8 @@ def fetch(url: str, path: Path, digits: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     request = urllib.request.Request(url, headers={"User-Agent": "clsfit"})
     with urllib.request.build_opener(_Redirects).open(request, timeout=_SILENCE) as answer:
-        promised = int(answer.headers.get("Content-Length") or 0)
+        said = answer.headers.get("Content-Length") or "0"
+        promised = int(said[:20]) if said.isdecimal() else 0  # a server may say anything
         if promised > _MOST_BYTES:
             raise _too_large(url)
         if promised > (free := shutil.disk_usage(path.parent).free):

@@ -287,7 +287,8 @@ class Moments:
     def on_epoch_end(self, run: Run) -> None:
         """After validation; ``run.scores`` is this epoch's row of metrics.jsonl, already written.
 
-        ``run.epoch`` counts the epoch already, ``run.best`` is the best so far by ``run.monitor``.
+        ``run.epoch`` counts the epoch already, ``run.best`` is the best so far by ``run.monitor``,
+        and ``run.improved`` says whether it is this one.
 
         Example::
 

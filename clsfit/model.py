@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,7 @@ import torch
 from clsfit import header as headers
 from clsfit.allocations import Allocations
 from clsfit.config import Selection
-from clsfit.data import canvases, checks, sources, split
-from clsfit.data.intake import open_path
+from clsfit.data import canvases, checks, sources
 from clsfit.data.prepare import Prepare
 from clsfit.data.table import SampleTable
 from clsfit.data.threads import workers_of
@@ -29,6 +27,7 @@ from clsfit.engine.state import from_blob, load_weights
 from clsfit.engine.sums import Sums
 from clsfit.errors import CheckpointError, ConfigError, DataError, PluginError, ResourceError, printable
 from clsfit.factory import build_module, make
+from clsfit.labelled import labelled
 from clsfit.pipeline.augment import Augmentation
 from clsfit.pipeline.batches import batch_bounds
 from clsfit.pipeline.finish import Finish
@@ -38,7 +37,6 @@ from clsfit.registry import Plugins
 from clsfit.results import EvaluatedPicture, Evaluation, Prediction
 from clsfit.shortage import shortage
 from clsfit.storage import modelfile
-from clsfit.storage.rundir import RunDirectory
 
 _MOST_NUMBERS = 1 << 31
 """In a batch of a size that only the file asks for: no training had more, and 8 GiB are enough."""
@@ -148,7 +146,7 @@ class Model:
         self, data: str | None, split: str | None, workers: int | None
     ) -> tuple[str, SampleTable, npt.NDArray[np.int64], Loader]:
         """Which part is judged, the table, its rows [N] int64 of that part, and who loads them."""
-        source, table = self._data(data)
+        source, table = labelled(data, self.path, self.class_names, self._plugins)
         chosen = split or next((name for name in ("val", "test") if len(table.rows(name))), "all")
         rows = table.rows(chosen) if chosen != "all" else np.arange(len(table.paths))
         if not len(rows):
@@ -192,39 +190,6 @@ class Model:
             memory_format=devices.memory_format(self.device),
             tolerate=tolerate,
         )
-
-    def _data(self, data: str | None) -> tuple[Any, SampleTable]:
-        """The data set to judge, its table with the model's classes."""
-        recorded = None
-        if data is None:
-            directory = RunDirectory(self.path.parent)
-            if not directory.holds_run():
-                raise ConfigError(
-                    f"{self.path} lies in no run directory, so its data is not known",
-                    "argument DATA",
-                    "name the folder or the data set to judge it on",
-                )
-            data, recorded = directory.read_data(), directory.read_split()
-            if isinstance(data, str) and not os.path.exists(data):
-                raise DataError(
-                    f"the run's own data is no longer at {printable(data)}",
-                    f"named in {directory.path / 'config.yaml'}",
-                    "give DATA: the folder where it is now",
-                )
-        source = self._open(data)
-        table = source.table().with_classes(self.class_names)
-        return source, split.apply_recorded(table, recorded) if recorded is not None else table
-
-    def _open(self, data: Any) -> Any:
-        name = data if isinstance(data, str) else data["name"]
-        if isinstance(data, str) and os.path.exists(data):
-            return open_path(data, self.class_names)
-        if name not in self._plugins.names("dataset"):
-            raise DataError(
-                f"there is no {printable(name)!r}", "argument DATA", "name a folder, a table, or a data set's plugin"
-            )
-        params = {} if isinstance(data, str) else {key: value for key, value in data.items() if key != "name"}
-        return make(Selection(name, params, self._plugins.find("dataset", name)), {})
 
     def _selection(self, kind: str, entry: dict[str, Any]) -> Selection:
         try:

@@ -1,8 +1,10 @@
-"""What a run's records say of its components: names, options, plugins with their versions."""
+"""What a run's records say of where it comes from: components with options and versions, machine, data."""
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Collection, Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -53,6 +55,33 @@ def model_header(
         "total_steps": filled["total_steps"],
         "steps_per_epoch": filled["steps_per_epoch"],
         "plugins": plugins_of(config),
+    }
+
+
+def environment(config: Config, intake: Intake, device: str) -> dict[str, Any]:
+    """What environment.json records: versions, plugins, hardware, the data's fingerprint. No secrets."""
+
+    def installed(name: str) -> str | None:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            return None
+
+    packages = ("torch", "torchvision", "numpy", "pillow", "safetensors")
+    return {
+        "clsfit": __version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "packages": {name: installed(name) for name in packages},
+        "device": device,
+        "threads": config.settings.threads,
+        "plugins": plugins_of(config),
+        "data": {
+            "fingerprint": intake.fingerprint,
+            "pictures": len(intake.table.paths),
+            "classes": list(intake.table.classes),
+            "left_out": list(intake.left_out),
+        },
     }
 
 

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import os
-import platform
 import re
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clsfit import __version__, weights
+from clsfit import weights
 from clsfit.config import Config, Selection, Settings
 from clsfit.data.intake import Intake, Wishes, open_path, take_in
 from clsfit.data.processes import Decoders
 from clsfit.data.threads import workers_of
 from clsfit.errors import CheckpointError, ConfigError, printable
+from clsfit.introduction import details, introduction
 from clsfit.registry import Plugins
 from clsfit.resume import Record, agree
 from clsfit.storage.rundir import LOG, SPLIT, RunDirectory
 
 if TYPE_CHECKING:
     from clsfit.engine.report import Reporter
-    from clsfit.engine.run import Run
 
 
 @dataclass(frozen=True)
@@ -128,6 +126,8 @@ def _train(
     import clsfit.engine.checkpoint
     from clsfit.build import build_run
     from clsfit.engine.fit import fit
+    from clsfit.engine.modelfiles import keep_best
+    from clsfit.provenance import environment
     from clsfit.storage import checkpoints
 
     config, reporter, device = _settle(config, intake, control, directory)
@@ -152,10 +152,11 @@ def _train(
         clsfit.engine.checkpoint.restore(run, saved, changed=changed)
         if changed:
             run.stop_reason = ""
+            keep_best(run)
         reporter.say(f"resumed at step {run.step} (epoch {run.epoch + 1}/{run.epochs})")
-    for line in _introduction(config, intake, run):
+    for line in introduction(config, intake, run):
         reporter.say(line)
-    for line in _details(config, run.parameters):
+    for line in details(config, run.parameters):
         reporter.say(line, detail=True)
     fit(run)
     if run.best is not None:
@@ -197,7 +198,7 @@ def _dry_run(
 
     config, reporter, device = _settle(config, intake, control, None)
     run = build_run(config, intake, device, reporter, None, starts=record is None)
-    for line in _introduction(config, intake, run):
+    for line in introduction(config, intake, run):
         reporter.say(line)
     reporter.say(f"dry run: {run.total_steps} steps were not trained, nothing was written")
     return TrainedRun(directory.path, {}, [])
@@ -251,34 +252,6 @@ def _take_in(config: Config, control: Control, record: Record | None, decoders: 
     return intake
 
 
-def environment(config: Config, intake: Intake, device: str) -> dict[str, Any]:
-    """What environment.json records: versions, plugins, hardware, the data's fingerprint. No secrets."""
-    from clsfit.provenance import plugins_of
-
-    def installed(name: str) -> str | None:
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            return None
-
-    packages = ("torch", "torchvision", "numpy", "pillow", "safetensors")
-    return {
-        "clsfit": __version__,
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "packages": {name: installed(name) for name in packages},
-        "device": device,
-        "threads": config.settings.threads,
-        "plugins": plugins_of(config),
-        "data": {
-            "fingerprint": intake.fingerprint,
-            "pictures": len(intake.table.paths),
-            "classes": list(intake.table.classes),
-            "left_out": list(intake.left_out),
-        },
-    }
-
-
 def _record(directory: RunDirectory, control: Control) -> Record | None:
     """The run that ``directory`` holds, if it is to be resumed."""
     if not directory.holds_run():
@@ -310,33 +283,6 @@ def _default_name(config: Config, resume: bool) -> Path:
     while path.exists():
         path, number, last = Path("runs") / f"{name}-{number}", number + 1, path
     return last if resume and last is not None else path
-
-
-def _introduction(config: Config, intake: Intake, run: Run) -> list[str]:
-    """What is trained on what, in a few lines."""
-    table, settings, counts = intake.table, config.settings, run.header["class_counts"]
-    parts = ", ".join(f"{len(table.rows(name)):,} {name}" for name in ("train", "val", "test") if len(table.rows(name)))
-    shown = [f"{printable(name)} {count:,}" for name, count in zip(table.classes, counts, strict=True)]
-    more = f" and {len(shown) - 12} more" if len(shown) > 12 else ""
-    height, width = intake.input_size
-    colour = "grey" if intake.prepare.channels == 1 else "colour"
-    chosen = ", ".join(f"{slot} {config.one(slot).name}" for slot in ("model", "loss", "optimizer", "scheduler"))
-    return [
-        f"data: {parts} pictures; training classes: {', '.join(shown[:12])}{more}",
-        f"input: {height}x{width}, {colour}; {run.train.loader.describe()}",
-        f"{chosen}; {run.device}, {settings.precision}, threads {settings.threads}, seed {settings.seed}",
-        *run.notes,
-    ]
-
-
-def _details(config: Config, parameters: list[Any]) -> list[str]:
-    """What only ``-v`` shows: how much is trained, and by whose code."""
-    from clsfit.provenance import plugins_of
-
-    plugins = ", ".join(f"{plugin['distribution']} {plugin['version']}" for plugin in plugins_of(config))
-    decayed = sum(parameter.numel() for parameter in parameters if parameter.ndim >= 2)
-    total = sum(parameter.numel() for parameter in parameters)
-    return [f"trained parameters: {total:,}, of which {decayed:,} with weight decay", f"components of: {plugins}"]
 
 
 def _split_rows(intake: Intake) -> list[Any]:

@@ -255,7 +255,7 @@ def _check_counters(state: dict[str, Any]) -> None:
         and natural(best["epoch"])
         and natural(best["step"])
         and isinstance(best["monitor"], str)
-        and number(best["value"])
+        and (number(best["value"]) or best["value"] in {math.inf, -math.inf})  # poor, and the best there is
     )
     if wrong := [name for name, fine in sound.items() if not fine]:
         raise ValueError(f"{', '.join(wrong)} cannot be so")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from clsfit.engine.blame import raise_blamed
@@ -22,7 +23,7 @@ from clsfit.engine.report import epoch_line
 from clsfit.engine.run import Run
 from clsfit.engine.signals import interruptible, leave_if_interrupted
 from clsfit.engine.sums import undefined_notes
-from clsfit.errors import DivergedError
+from clsfit.errors import DivergedError, ResourceError
 from clsfit.keyed import step_seed
 from clsfit.pipeline.batches import Window
 from clsfit.pipeline.loader import Batch
@@ -54,7 +55,7 @@ def fit(run: Run) -> None:
         raise_blamed(error, run.packages, batch_size=run.header["batch_size"])
     finally:
         if (failure := run.saver.close()) is not None:
-            run.say(f"the last save failed: {failure}")
+            say_at_last(run, f"the last save failed: {failure}")
         report_failures(run, "on_fit_end")
 
 
@@ -191,10 +192,11 @@ def end_epoch(run: Run) -> None:
     """Counts the epoch, writes its row, tells the scheduler and the callbacks."""
     run.epoch += 1
     run.sums, run.train_seconds, run.epoch_start = run.new_sums(), 0.0, run.step
-    value = run.scores.get(run.monitor.key)
+    value: Any = run.scores.get(run.monitor.key)
     # a resumed run may have another monitor, by accepted changes: its values do not compare
     best = run.best.value if run.best and run.best.monitor == run.monitor.key else None
-    if value is not None and run.monitor.better(value, best):
+    run.improved = run.monitor.better(value, best)
+    if run.improved:
         run.best = Best(run.epoch, run.monitor.key, value, run.step)
     if run.directory is not None:
         run.directory.metrics.append(run.scores)
@@ -228,4 +230,10 @@ def moments_of(scheduler: Any) -> tuple[str, ...]:
 def report_failures(run: Run, moment: str, **arguments: Any) -> None:
     """Tells a closing moment to every callback; one that fails there hides nothing else."""
     for line in run.hooks.tell_all(moment, run=run, **arguments):
+        say_at_last(run, line)
+
+
+def say_at_last(run: Run, line: str) -> None:
+    """Says a line that is lost where the log cannot be written: that must not hide what ended the run."""
+    with suppress(ResourceError):
         run.say(line)

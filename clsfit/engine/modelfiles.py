@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from clsfit.engine.records import Best
 from clsfit.engine.state import copied, to_blob, weights
+from clsfit.errors import CheckpointError, ResourceError
 from clsfit.storage import modelfile
 
 if TYPE_CHECKING:
@@ -50,6 +52,24 @@ def save_models(run: Run, names: tuple[str, ...]) -> None:
         wanted.append(("last.raw", _Moment(run, run.model)))
     for name, moment in wanted:
         run.saver.replace(name, partial(moment.write, directory.path / f"{name}.safetensors"))
+
+
+def keep_best(run: Run) -> None:
+    """Takes the epoch that best.safetensors holds for the best one, where a resume will not train it again as it was.
+
+    The file is written before the checkpoint that tells of it: a kill in between leaves a later epoch there.
+    A file that cannot be read is as none.
+    """
+    if run.directory is None or run.best is None:
+        return
+    try:
+        header = modelfile.read(run.directory.path / modelfile.BEST).header
+    except (CheckpointError, ResourceError):
+        return
+    epoch, step, scores = header.get("epoch"), header.get("step"), header.get("scores")
+    value = scores.get(run.best.monitor) if isinstance(scores, dict) else None
+    if type(epoch) is int and type(step) is int and isinstance(value, float | int):
+        run.best = Best(epoch, run.best.monitor, value, step)
 
 
 def _lasting(scores: dict[str, Any]) -> dict[str, Any]:

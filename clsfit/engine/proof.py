@@ -67,5 +67,7 @@ def check_room(run: Run) -> None:
 
 
 def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether two tensors have the same bytes; not a number is equal to itself here."""
-    return one.dtype == other.dtype and torch.equal(*(t.contiguous().flatten().view(torch.uint8) for t in (one, other)))
+    """Whether two tensors have the same shape and bytes; not a number is equal to itself here."""
+    if (one.dtype, one.shape) != (other.dtype, other.shape):
+        return False
+    return torch.equal(*(t.contiguous().flatten().view(torch.uint8) for t in (one, other)))

@@ -7,62 +7,22 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from clsfit.contracts import Metric, Optimizer, Sampler, Scheduler
 from clsfit.engine.moments import CallbackHooks
+from clsfit.engine.parts import Part, broken_order, order_of
 from clsfit.engine.precision import Precision
 from clsfit.engine.records import Best, LastSave, Monitor
 from clsfit.engine.report import Reporter
 from clsfit.engine.sums import Sums
-from clsfit.errors import ConfigError, DivergedError, PluginError
+from clsfit.errors import ConfigError, DivergedError
 from clsfit.pipeline.batches import Window, batch_bounds
-from clsfit.pipeline.loader import Batch, Loader
+from clsfit.pipeline.loader import Batch
 from clsfit.storage.background import Background
 from clsfit.storage.rundir import RunDirectory
 
 _AS_PLANNED = nullcontext()
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """The pictures of one split.
-
-    Attributes:
-        loader: makes batches of them.
-        rows: [N] int64, their rows in the sample table.
-        targets: [N] int64.
-        paths: of the whole table, to name pictures by their row.
-    """
-
-    loader: Loader
-    rows: npt.NDArray[np.int64]
-    targets: npt.NDArray[np.int64]
-    paths: tuple[str, ...]
-
-
-def order_of(sampler: Sampler, epoch: int, targets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The order of ``epoch``, int64 [M].
-
-    Raises:
-        PluginError: it is no list of positions in ``targets`` (a negative one would count from the end).
-    """
-    order = np.asarray(sampler.order(epoch, targets))
-    if order.ndim != 1 or order.dtype.kind not in "iu" or not len(order):
-        raise _broken_order(sampler, f"{order.dtype} {list(order.shape)} instead of positions [M]")
-    if order.min() < 0 or order.max() >= len(targets):
-        raise _broken_order(sampler, f"positions {order.min()} to {order.max()} in a set of {len(targets)}")
-    return order.astype(np.int64, copy=False)
-
-
-def _broken_order(sampler: Sampler, reason: str) -> PluginError:
-    return PluginError(
-        f"the sampler gave {reason}",
-        f"{type(sampler).__module__}.{type(sampler).__name__}",
-        "see clsfit.contracts.Sampler for what it owes",
-    )
 
 
 @dataclass(eq=False)
@@ -80,6 +40,8 @@ class Run:
         scores: the last epoch's row of metrics.jsonl.
         monitor: what ``best`` is judged by.
         best: the best epoch so far, None before the first.
+        improved: whether the epoch that ended last is ``best``. Its number does not say so: after a return to a
+            checkpoint, epochs are trained again.
         stop_reason: why the run ends early, or ended; empty while it goes on.
         lr_factor: what the scheduler's learning rates are multiplied by in every step.
         rollbacks: each return to a checkpoint: the ``step`` that failed (from 1), ``to_step``, and the
@@ -116,6 +78,7 @@ class Run:
     epoch_start: int = 0
     scores: dict[str, Any] = field(default_factory=dict)
     best: Best | None = None
+    improved: bool = False
     stop_reason: str = ""
     last_save: LastSave | None = None
     sums: Sums = field(init=False)
@@ -195,7 +158,7 @@ class Run:
         order = order_of(self.sampler, self.epoch, self.train.targets)
         planned = self.windows[-1].bounds[-1][1]
         if len(order) != planned:
-            raise _broken_order(self.sampler, f"{len(order)} positions in epoch {self.epoch}, {planned} in epoch 0")
+            raise broken_order(self.sampler, f"{len(order)} positions in epoch {self.epoch}, {planned} in epoch 0")
         bounds = [bound for window in self.windows[self.step - self.epoch_start :] for bound in window.bounds]
         return self.train.loader.batches(self.train.rows[order], bounds, epoch=self.epoch)
 

@@ -45,13 +45,13 @@ def interruptible(run: Run) -> Iterator[None]:
     def save(number: int, frame: FrameType | None) -> None:
         run.save_checkpoint()
 
-    for number in _LEAVE:
-        if signal.getsignal(number) != signal.SIG_IGN:
-            previous[number] = signal.signal(number, leave)
-    if _SAVE is not None:
-        previous[_SAVE] = signal.signal(_SAVE, save)
-    impatience.arm()
     try:
+        for number in _LEAVE:
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):  # None: a handler that is not Python's
+                previous[number] = signal.signal(number, leave)
+        if _SAVE is not None and signal.getsignal(_SAVE) is not None:
+            previous[_SAVE] = signal.signal(_SAVE, save)
+        impatience.arm()
         yield
     finally:
         impatience.disarm()
@@ -80,9 +80,15 @@ class _Impatience:
             reader, self._writer = os.pipe()
         except OSError:  # no descriptor is left: then the first signal has to do
             return
+        try:
+            threading.Thread(target=_count, args=(reader,), name="clsfit-signals", daemon=True).start()
+        except BaseException:
+            os.close(reader)
+            os.close(self._writer)
+            self._writer = None
+            raise
         os.set_blocking(self._writer, False)
         self._previous = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        threading.Thread(target=_count, args=(reader,), name="clsfit-signals", daemon=True).start()
 
     def disarm(self) -> None:
         """Puts everything back; the thread ends."""

@@ -89,10 +89,11 @@ class Background:
 
     def _add(self, waiting: _Waiting) -> None:
         self._raise()
-        self._waiting.append(waiting)
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="clsfit-save", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._work, name="clsfit-save", daemon=True)
+            thread.start()  # may fail: then there is nothing to wait for, now or in close
+            self._thread = thread
+        self._waiting.append(waiting)
         self._change.notify_all()
 
     def _raise(self) -> None:

@@ -254,7 +254,15 @@ def free_bytes(path: Path) -> int | None:
 
 
 def umask() -> int:
-    """The process's umask. It can only be read by setting it: for that moment it is the strictest one."""
+    """The process's umask.
+
+    Where the system does not tell it, it can only be read by setting it: for that moment it is the strictest
+    one, also for what other threads make.
+    """
+    with suppress(OSError, ValueError), open("/proc/self/status", "rb") as status:
+        for line in status:
+            if line.startswith(b"Umask:"):
+                return int(line[6:], 8)
     with _umask_guard:
         mask = os.umask(0o077)
         os.umask(mask)

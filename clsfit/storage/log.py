@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +20,7 @@ class Log:
 
     The file is opened, and made, with the first line. A last line without its end, torn by a kill or a
     full disk, is cut off then. Lines are with the system when an append returns, on the disk only
-    after :meth:`sync`.
+    after :meth:`sync`. Safe for several threads: a run and what saves it beside write the same log.
 
     Args:
         path: the file; it must not be a symbolic link.
@@ -30,6 +31,7 @@ class Log:
         self.path, self.failpoint = path, failpoint
         self._opened: int | None = None
         self._name_synced = False
+        self._guard = threading.RLock()
 
     @property
     def length(self) -> int:
@@ -38,7 +40,7 @@ class Log:
         Raises:
             ResourceError: it cannot be opened.
         """
-        with durable.resource_errors(self.path):
+        with self._guard, durable.resource_errors(self.path):
             return os.fstat(self._handle()).st_size
 
     def sync(self) -> int:
@@ -68,7 +70,7 @@ class Log:
         Raises:
             ResourceError: the disk failed.
         """
-        with durable.resource_errors(self.path):
+        with self._guard, durable.resource_errors(self.path):
             handle = self._handle()
             size = os.fstat(handle).st_size
             if size > length:
@@ -86,7 +88,7 @@ class Log:
 
     def _add(self, text: str) -> None:
         data = text.encode("utf-8", "backslashreplace") + b"\n"
-        with durable.resource_errors(self.path, len(data)):
+        with self._guard, durable.resource_errors(self.path, len(data)):
             handle = self._handle()
             before = os.fstat(handle).st_size
             try:
@@ -98,10 +100,11 @@ class Log:
                 raise
 
     def _handle(self) -> int:
-        if self._opened is None:
-            self._opened = durable.open_log(self.path)
-            _cut_torn_line(self._opened)
-        return self._opened
+        with self._guard:
+            if self._opened is None:
+                self._opened = durable.open_log(self.path)
+                _cut_torn_line(self._opened)
+            return self._opened
 
 
 class AppendLog(Log):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import clsfit
-from clsfit.engine.run import order_of
+from clsfit.engine.parts import order_of
 from clsfit.errors import ConfigError, PluginError
 
 CODE = """

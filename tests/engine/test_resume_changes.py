@@ -13,7 +13,7 @@ import pytest
 import clsfit
 from clsfit.engine import checkpoint, fit
 from clsfit.errors import CheckpointError
-from clsfit.storage import checkpoints
+from clsfit.storage import checkpoints, modelfile
 
 OPTIONS: dict[str, Any] = {
     "model": {"name": "mlp", "hidden": [8]},
@@ -230,3 +230,64 @@ def test_an_accumulated_step_holds_one_batch(own: Any, pictures: Path, tmp_path:
     callbacks = [{"name": "mine", "at_most": 2}, {"name": "accumulate", "steps": 10}]
     run = start(pictures, tmp_path / "run", batch_size=5, optimizer=optimizer, callback=callbacks)
     assert run.summary["stop_reason"] == "all epochs done"  # the callback raises where more are held
+
+
+SCALED = """
+import torch.nn.functional as F
+
+class Scaled(torch.nn.Module):
+    def __init__(self, judged: float = 1.0):
+        super().__init__()
+        self.judged = judged
+
+    def forward(self, logits, targets):
+        values = F.cross_entropy(logits, targets, reduction="none")
+        return values if self.training else values * self.judged
+"""
+BY_LOSS = {"name": "checkpoint", "monitor": "val/loss", "every_epochs": 1}
+
+
+def test_the_best_is_what_the_best_model_file_holds(own: Any, pictures: Path, tmp_path: Path) -> None:
+    """A kill between the model file and the checkpoint of its epoch, which accepted changes then train otherwise."""
+    train_own, run = own(SCALED, {"loss": "Scaled"}), tmp_path / "run"
+    options = {"callback": ["none", BY_LOSS], "optimizer": {"name": "sgd", "lr": 0.1}}
+    before = train_own(pictures, run, loss="mine", **options).summary["best"]
+    assert before["epoch"] == 2
+    newest, _ = checkpoints.newest_verified(run / "checkpoints")
+    shutil.rmtree(newest.path)
+    worse = {"name": "mine", "judged": 100.0}
+    result = train_own(pictures, run, resume=True, accept=True, loss=worse, **options)
+    assert result.metrics[-1]["val/loss"] > 10 * before["value"]
+    header = modelfile.read(run / "best.safetensors").header
+    assert result.summary["best"] == before
+    assert (header["epoch"], header["scores"]["val/loss"]) == (before["epoch"], before["value"])
+
+
+ENDLESS = """
+class Endless:
+    higher_is_better = False
+    def update(self, logits, targets):
+        pass
+    def merge(self, other):
+        pass
+    def compute(self):
+        return float("inf")
+"""
+
+
+def test_a_run_whose_best_value_is_infinite_can_be_resumed(own: Any, pictures: Path, tmp_path: Path) -> None:
+    train_own, options = own(ENDLESS, {"metric": "Endless"}), {"metric": ["none", "mine"]}
+    train_own(pictures, tmp_path / "run", **options)
+    assert saved_state(tmp_path / "run")["best"] is not None
+    (tmp_path / "run" / "summary.json").unlink()
+    assert train_own(pictures, tmp_path / "run", resume=True, **options).summary["epochs"] == 2
+
+
+def test_the_checkpoint_of_the_best_epoch_is_never_pruned(own: Any, pictures: Path, tmp_path: Path) -> None:
+    run, loss = tmp_path / "run", {"name": "mine", "judged": -1.0}
+    options = {"callback": ["none", BY_LOSS], "epochs": 5, "loss": loss}
+    summary = own(SCALED, {"loss": "Scaled"})(pictures, run, **options).summary  # the longer, the worse
+    assert summary["best"]["epoch"] == 1
+    epochs = {json.loads((path / "state.json").read_text())["epoch"] for path in (run / "checkpoints").glob("step-*")}
+    assert len(epochs) == 3
+    assert max(epochs) == 5

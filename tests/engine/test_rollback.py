@@ -13,6 +13,7 @@ from clsfit_standard.optimizers.sgd import SGD
 
 from clsfit.engine import checkpoint
 from clsfit.errors import DivergedError
+from clsfit.storage import modelfile
 from clsfit.training import TrainedRun
 
 BLOWS = """
@@ -162,3 +163,35 @@ def test_what_was_frozen_is_frozen_again(
     ]
     train(pictures, tmp_path / "run", loss="mine", **(OPTIONS | {"callback": callbacks}))
     assert seen == {0: True, 1: False}  # step 9 lies in the second epoch, step 6 in the first
+
+
+WORSE_LATER = """
+import torch.nn.functional as F
+
+class WorseLater(torch.nn.Module):
+    def __init__(self, at: int):
+        super().__init__()
+        self.at, self.seen = at, 0
+
+    def forward(self, logits, targets):
+        self.seen += self.training
+        values = F.cross_entropy(logits, targets, reduction="none")
+        if self.training:
+            return values * float("nan") if self.seen == self.at else values
+        return values * 100 if self.seen > self.at else values
+"""
+
+
+def test_the_best_model_is_kept_where_its_epoch_is_trained_again_and_is_worse(
+    own: Callable[..., Any], pictures: Path, tmp_path: Path
+) -> None:
+    train = own(WORSE_LATER, {"loss": "WorseLater"})
+    only_at_0 = {"name": "checkpoint", "monitor": "val/loss", "every_seconds": None}
+    options = OPTIONS | {"callback": ["none", only_at_0, "rollback"]}
+    result = train(pictures, tmp_path / "run", loss={"name": "mine", "at": 14}, **options)
+    assert result.summary["rollbacks"][0]["to_step"] == 0
+    best = result.summary["best"]
+    assert best["epoch"] < 3
+    assert best["value"] < min(row["val/loss"] for row in result.metrics) / 10
+    header = modelfile.read(tmp_path / "run" / "best.safetensors").header
+    assert (header["epoch"], header["scores"]["val/loss"]) == (best["epoch"], best["value"])

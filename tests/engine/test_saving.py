@@ -37,6 +37,14 @@ class Forgetful:
 class Broken(Forgetful):
     def load_state_dict(self, state):
         self.count = state["counted"]
+
+class Flat:
+    def __init__(self):
+        self.table = torch.zeros(2, 3)
+    def state_dict(self):
+        return {"table": self.table}
+    def load_state_dict(self, state):
+        self.table = state["table"].flatten()
 """
 
 
@@ -96,7 +104,10 @@ def test_what_is_saved_is_the_run_at_that_moment_however_long_it_takes(
         assert files == expected[step], f"step {step}"
 
 
-@pytest.mark.parametrize(("name", "told"), [("Forgetful", "callbacks"), ("Broken", "callback mine: KeyError")])
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("Forgetful", "callbacks"), ("Broken", "callback mine: KeyError"), ("Flat", "callbacks.mine.table")],
+)
 def test_a_state_that_cannot_come_back_is_found_at_step_0(
     own: Callable[..., Any], pictures: Path, tmp_path: Path, name: str, told: str
 ) -> None:
@@ -151,3 +162,30 @@ def test_a_disk_that_will_be_full_is_told(pictures: Path, tmp_path: Path, monkey
     monkeypatch.setattr(durable, "free_bytes", lambda path: 1000)
     run = train(pictures, tmp_path / "run")
     assert "and 1,000 are free" in (run.directory / "log.txt").read_text()
+
+
+FAILS_AND_FAILS_AGAIN = """
+import os
+
+class Fails:
+    @hookimpl
+    def on_epoch_start(self, run):
+        os.environ["CLSFIT_FAILPOINT"] = "log:write:enospc"
+        raise ValueError("the first failure")
+
+    @hookimpl
+    def on_error(self, run, error):
+        raise ValueError("the second")
+
+    @hookimpl
+    def on_fit_end(self, run):
+        raise ValueError("the third")
+"""
+
+
+def test_a_log_that_is_full_does_not_hide_what_ended_the_run(
+    own: Callable[..., Any], pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLSFIT_FAILPOINT", "none:kill")
+    with pytest.raises(PluginError, match="the first failure"):
+        own(FAILS_AND_FAILS_AGAIN, {"callback": "Fails"})(pictures, tmp_path / "run", callback=["mine"])

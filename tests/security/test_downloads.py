@@ -45,7 +45,8 @@ class Answers(http.server.BaseHTTPRequestHandler):
             self.end_headers()
             return
         self.send_response(200)
-        self.send_header("Content-Length", str(10**12 if "/huge/" in where else len(BODY)))
+        odd = {"huge": str(10**12), "endless": "9" * 5000, "odd": "many"}
+        self.send_header("Content-Length", odd.get(where.split("/")[1], str(len(BODY))))
         self.end_headers()
         self.wfile.write(BODY[:10] if "/short/" in where else BODY)
 
@@ -71,6 +72,7 @@ def test_a_whole_file_with_the_right_hash_is_kept(server: str, tmp_path: Path) -
         os.umask(mask)
         assert list(foreign.download(f"{server}/net-{DIGITS}.pth", directory=tmp_path / "a" / "b")) == ["w"]
         assert list(foreign.download(f"{server}/to/own/net-{DIGITS}.pth", directory=tmp_path / "c")) == ["w"]
+        assert list(foreign.download(f"{server}/odd/net-{DIGITS}.pth", directory=tmp_path / "d")) == ["w"]
     finally:
         os.umask(mask)
     kept = list((tmp_path / "a" / "b").iterdir())
@@ -84,6 +86,7 @@ def test_a_whole_file_with_the_right_hash_is_kept(server: str, tmp_path: Path) -
         ("/net-0123456789abcdef.pth", CheckpointError, "not what its name says"),
         (f"/short/net-{DIGITS}.pth", ResourceError, "the connection ended after 10 of"),
         (f"/huge/net-{DIGITS}.pth", ResourceError, "more than"),
+        (f"/endless/net-{DIGITS}.pth", ResourceError, "more than"),
         (f"/to/plain/net-{DIGITS}.pth", ResourceError, "over https only, and this is http"),
         (f"/to/file/net-{DIGITS}.pth", ResourceError, "is not allowed"),
         ("/net.pth", CheckpointError, "no digits of its SHA-256"),

@@ -55,6 +55,20 @@ def test_it_is_the_formula(warmup: bool) -> None:
     assert not any(parameter.requires_grad for parameter in callback.averaged.parameters())
 
 
+def test_weights_that_layers_share_move_once_a_step() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3))
+    model[1].weight = model[0].weight
+    callback = EMA(0.5, warmup=False)
+    callback.on_fit_start(FakeRun(model))  # type: ignore[arg-type]
+    before = model[0].weight.detach().clone()
+    with torch.no_grad():
+        model[0].weight.add_(1)
+    callback.on_step_end(FakeRun(model))  # type: ignore[arg-type]
+    assert callback.averaged is not None
+    torch.testing.assert_close(callback.averaged[0].weight.detach(), before + 0.5)  # type: ignore[index,union-attr]
+    assert callback.averaged[1].weight is callback.averaged[0].weight  # type: ignore[index,union-attr]
+
+
 def test_loading_keeps_the_memory_format_and_refuses_another_model() -> None:
     callback = EMA()
     callback.on_fit_start(FakeRun(net()))  # type: ignore[arg-type]
@@ -90,3 +104,11 @@ def test_two_averages_are_refused(pictures: Path, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("clsfit_standard.callbacks.freeze.Freeze.averaged", torch.nn.Identity(), raising=False)
     with pytest.raises(ConfigError, match="only one callback may average the model"):
         clsfit.train(pictures, output=tmp_path / "run", **(OPTIONS | {"callback": ["ema", "freeze"]}))
+
+
+def test_how_often_it_was_updated_comes_back() -> None:
+    model, callback, later = net(), EMA(), EMA()
+    callback.on_fit_start(FakeRun(model))  # type: ignore[arg-type]
+    callback.on_step_end(FakeRun(model))  # type: ignore[arg-type]
+    later.load_state_dict(callback.state_dict())
+    assert later.state_dict()["updates"] == 1  # warm-up goes on where it was

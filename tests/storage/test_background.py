@@ -154,3 +154,20 @@ def test_close_does_what_waits_and_returns_what_nobody_was_told() -> None:
     assert isinstance(failure, OSError)
     assert saver.close() is None
     assert "clsfit-save" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_system_that_starts_no_thread_is_told_and_closing_still_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    saver, done = Background(), []
+
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start"):
+            saver.do(noting(done, "never"))
+        assert saver.close() is None
+    saver.do(noting(done, "later"))
+    saver.flush()
+    assert saver.close() is None
+    assert done == ["later"]

@@ -140,3 +140,26 @@ def test_a_malformed_failpoint_is_refused(monkeypatch: pytest.MonkeyPatch, text:
     monkeypatch.setenv("CLSFIT_FAILPOINT", text)
     with pytest.raises(ConfigError, match="failpoint"):
         durable.failpoint("anything")
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell the umask")
+def test_what_other_threads_make_meanwhile_is_not_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def changed(mask: int) -> int:
+        raise AssertionError("the umask of the whole process was changed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "umask", changed)
+        durable.write_file(tmp_path / "x", b"1", failpoint="x")
+
+
+def test_the_umask_is_found_where_the_system_does_not_tell_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object) -> object:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(durable, "open", missing, raising=False)
+    before = os.umask(0o027)
+    try:
+        assert durable.umask() == 0o027
+        assert os.umask(0o027) == 0o027
+    finally:
+        os.umask(before)

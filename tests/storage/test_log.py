@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clsfit.errors import ResourceError
+from clsfit.storage import durable
 from clsfit.storage.log import AppendLog, JsonLog
 
 
@@ -112,3 +114,47 @@ def test_failures_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     with pytest.raises(ResourceError):
         action[step]()
     assert (tmp_path / "log.txt").read_bytes() == b"one\n"
+
+
+def test_two_threads_share_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[int] = []
+    plain = durable.open_log
+
+    def slow(path: Path) -> int:
+        opened.append(handle := plain(path))
+        meet.wait(0.3)  # the other thread comes here too, if it can
+        return handle
+
+    monkeypatch.setattr(durable, "open_log", slow)
+    log, meet = AppendLog(tmp_path / "log.txt"), threading.Event()
+    other = threading.Thread(target=log.append, args=("one",))
+    other.start()
+    log.append("two")
+    other.join(60)
+    assert len(opened) == 1
+    assert sorted((tmp_path / "log.txt").read_bytes().splitlines()) == [b"one", b"two"]
+
+
+def test_a_line_of_one_thread_survives_the_failure_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, plain, failing = AppendLog(tmp_path / "log.txt"), os.write, threading.Event()
+    log.append("begun")
+
+    def full(handle: int, data: memoryview) -> int:
+        if threading.current_thread() is threading.main_thread():
+            failing.set()
+            other.join(0.3)  # time enough for the other line, if it can be written now
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return plain(handle, data)
+
+    def late() -> None:
+        assert failing.wait(60)
+        log.append("good")
+
+    other = threading.Thread(target=late)
+    other.start()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        with pytest.raises(ResourceError):
+            log.append("lost")
+        other.join(60)
+    assert (tmp_path / "log.txt").read_bytes() == b"begun\ngood\n"

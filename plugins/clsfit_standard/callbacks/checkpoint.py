@@ -54,7 +54,7 @@ class Checkpoint:
 
     @hookimpl
     def on_epoch_end(self, run: Run) -> None:
-        if run.best is not None and run.best.epoch == run.epoch:
+        if run.improved:
             run.save_models("best", "last")
         else:
             run.save_models("last")

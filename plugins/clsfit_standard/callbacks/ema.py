@@ -43,9 +43,11 @@ class EMA:
         self.averaged = copy.deepcopy(run.model)
         self.averaged.requires_grad_(False)
         own, theirs = self.averaged.state_dict(), run.model.state_dict()
-        mixed = [name for name, tensor in own.items() if tensor.is_floating_point()]
+        # a tensor that layers share has several names, and moves once a step
+        once = {(tensor.data_ptr(), tensor.shape): name for name, tensor in own.items()}.values()
+        mixed = [name for name in once if own[name].is_floating_point()]
         self._pairs = [own[name] for name in mixed], [theirs[name] for name in mixed]
-        self._copied = [(own[name], theirs[name]) for name in own if name not in mixed]
+        self._copied = [(own[name], theirs[name]) for name in once if name not in mixed]
         if self._loaded is not None:
             self._fill(self._loaded)
             self._loaded = None
