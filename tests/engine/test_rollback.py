@@ -14,6 +14,7 @@ from clsfit_standard.optimizers.sgd import SGD
 from clsfit.engine import checkpoint
 from clsfit.errors import DivergedError
 from clsfit.storage import modelfile
+from clsfit.storage import modelfile
 from clsfit.training import TrainedRun
 
 BLOWS = """
@@ -195,3 +196,20 @@ def test_the_best_model_is_kept_where_its_epoch_is_trained_again_and_is_worse(
     assert best["value"] < min(row["val/loss"] for row in result.metrics) / 10
     header = modelfile.read(tmp_path / "run" / "best.safetensors").header
     assert (header["epoch"], header["scores"]["val/loss"]) == (best["epoch"], best["value"])
+
+
+def test_an_epoch_that_ends_twice_writes_its_model_files_twice(
+    train: Callable[..., TrainedRun], pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[tuple[str, int]] = []
+    plain = modelfile.write
+
+    def write(path: Path, blob: bytes, header: Any) -> None:
+        written.append((path.name, header["step"]))
+        plain(path, blob, header)
+
+    monkeypatch.setattr(modelfile, "write", write)
+    callbacks = ["none", {"name": "checkpoint", "every_steps": 6}, "rollback"]
+    run = train(pictures, tmp_path / "run", loss="mine", **(OPTIONS | {"callback": callbacks}))
+    assert run.summary["rollbacks"][0] == {"step": 9, "to_step": 6, "lr_factor": 0.5}
+    assert written.count(("last.safetensors", 7)) == 2  # the first epoch ends at step 7, with other weights each time
