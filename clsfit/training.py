@@ -74,6 +74,8 @@ def train_config(config: Config, plugins: Plugins, control: Control) -> TrainedR
             return _result(directory)
     elif control.overwrite:
         weights.keep(config, directory.path)
+    elif control.resume:  # a misspelt -o looks like this too
+        _say(control, f"{directory.path} holds no run that could go on: it starts")
     if not control.dry_run:
         directory.check_place()  # before every picture is read
     wanted = weights.preprocessing(config) if record is None else None  # a record says all of it

@@ -73,6 +73,7 @@ def save(run: Run) -> None:
     assert directory is not None
     taken = snapshot(run)
     copying = time.monotonic() - started
+    told, run.save_told = run.save_told, False
 
     def write() -> None:
         begun = time.monotonic()
@@ -83,7 +84,8 @@ def save(run: Run) -> None:
         now = time.monotonic()
         run.last_save = LastSave(taken.step, now, now - begun + copying)
         run.reporter.say(
-            f"checkpoint of step {taken.step} saved in {now - begun:.3f} s, copied in {copying:.3f} s", detail=True
+            f"checkpoint of step {taken.step} saved in {now - begun:.3f} s, copied in {copying:.3f} s",
+            detail=not told,
         )
 
     run.saver.do(write)

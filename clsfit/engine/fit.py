@@ -5,6 +5,7 @@ The drawing of the loop with the callbacks' moments: ``docs/explanation/training
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -167,6 +168,8 @@ def validate(run: Run) -> None:
         batches = run.reporter.bar(run.val_batches(), len(run.val_bounds), "validation", "batch")
         sums = evaluate(run.judged, run.loss, watched(run, batches), run.precision, run.new_sums())
         scores |= sums.scores("val/")
+        if not math.isfinite(scores["val/loss"] or 0.0):
+            run.say("warning: the validation loss is not finite")
         if run.epoch == 0:
             for note in undefined_notes(sums.per_class(run.header["classes"])):
                 run.say(note)

@@ -12,6 +12,9 @@ from clsfit.errors import printable
 
 T = TypeVar("T")
 
+_BAR = "{l_bar}{bar}{r_bar}\r"
+"""The cursor waits at the line's beginning: at its end, the ``^C`` that a terminal shows would begin a new line."""
+
 
 class Reporter:
     """Writes lines and shows bars.
@@ -48,6 +51,7 @@ class Reporter:
             unit=unit,
             leave=False,
             dynamic_ncols=True,
+            bar_format=_BAR,
             mininterval=0.5,
             file=sys.stderr,
         )

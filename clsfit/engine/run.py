@@ -49,6 +49,7 @@ class Run:
         last_save: None until the first checkpoint is written, and while one is being written.
         interrupt: the signal that ends the run after this step; 0: none.
         save_due: whether a checkpoint was asked for.
+        save_told: whether the next checkpoint is told on the screen, and not only in log.txt.
         saver: what writes beside the training.
     """
 
@@ -87,6 +88,7 @@ class Run:
     train_seconds: float = 0.0
     interrupt: int = 0
     save_due: bool = False
+    save_told: bool = False
     lr_factor: float = 1.0
     rollbacks: list[dict[str, Any]] = field(default_factory=list)
     saver: Background = field(default_factory=Background)

@@ -6,11 +6,13 @@ SIGUSR1 saves and goes on; batch systems can send it some time before they end a
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,7 @@ _LEAVE = {getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if h
 """The signals that end a run."""
 
 _SAVE = getattr(signal, "SIGUSR1", None)
+_HEARD = "clsfit: stopping after this step, then saving; Ctrl-C again leaves at once"
 _TWICE = 0.3  # seconds within which two signals are one that was sent twice
 
 
@@ -37,12 +40,13 @@ def interruptible(run: Run) -> Iterator[None]:
         yield
         return
     previous: dict[int, Any] = {}
-    impatience = _Impatience()
+    impatience = _Impatience(told=run.reporter.verbosity > 0 and sys.stderr.isatty())
 
     def leave(number: int, frame: FrameType | None) -> None:
         run.interrupt = run.interrupt or number
 
     def save(number: int, frame: FrameType | None) -> None:
+        run.save_told = True
         run.save_checkpoint()
 
     try:
@@ -68,9 +72,13 @@ class _Impatience:
 
     A SIGTERM never counts as the second one, and a SIGINT only after a moment: programs that start others
     (``timeout``, batch systems) often send a signal to a process and to its group, which is twice.
+
+    Args:
+        told: whether to say on standard error that the first Ctrl-C was heard.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, told: bool = False) -> None:
+        self._told = told
         self._writer: int | None = None
         self._previous = -1
 
@@ -81,7 +89,7 @@ class _Impatience:
         except OSError:  # no descriptor is left: then the first signal has to do
             return
         try:
-            threading.Thread(target=_count, args=(reader,), name="clsfit-signals", daemon=True).start()
+            threading.Thread(target=_count, args=(reader, self._told), name="clsfit-signals", daemon=True).start()
         except BaseException:
             os.close(reader)
             os.close(self._writer)
@@ -98,17 +106,25 @@ class _Impatience:
             self._writer = None
 
 
-def _count(reader: int) -> None:
+def _count(reader: int, told: bool) -> None:
     """Reads signals' numbers, one byte each, until the pipe's other end is closed."""
     first: float | None = None
     while number := os.read(reader, 1):
         now = time.monotonic()
         if first is None:
             first = now if number[0] in _LEAVE else None
+            if told and number[0] == signal.SIGINT:
+                with suppress(OSError):  # the terminal may have been closed
+                    os.write(2, _over_the_bar(_HEARD))
         elif number[0] == signal.SIGINT and now - first > _TWICE:
             os.write(2, b"clsfit: left at once\n  go on by the same command with --resume\n")
             os._exit(ExitCode.INTERRUPTED)
     os.close(reader)
+
+
+def _over_the_bar(line: str) -> bytes:
+    """``line`` in place of the bar that may stand on the terminal's line; not by the main thread, which is busy."""
+    return f"\r{line.ljust(shutil.get_terminal_size().columns - 1)}\n".encode()
 
 
 def leave_if_interrupted(run: Run) -> None:

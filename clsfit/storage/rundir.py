@@ -84,7 +84,9 @@ class RunDirectory:
             if not place.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, "a file is in the way", str(place))
             if not os.access(place, os.W_OK | os.X_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(place))
+                read_only = hasattr(os, "statvfs") and os.statvfs(place).f_flag & os.ST_RDONLY
+                reason = errno.EROFS if read_only else errno.EACCES
+                raise OSError(reason, os.strerror(reason), str(place))
 
     def lock(self) -> Self:
         """Becomes the run's only writer, until :meth:`close` or the end of a ``with`` on the result.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.numpy
@@ -34,3 +36,18 @@ def test_the_weights_never_see_it(pictures: Path, tmp_path: Path, accumulate: in
         assert (abs(tensor) < float("inf")).all(), name
     assert not (tmp_path / "run" / "summary.json").exists()
     assert "not finite" in (tmp_path / "run" / "log.txt").read_text()
+
+
+BLIND = """
+import torch.nn.functional as F
+
+class Blind(torch.nn.Module):
+    def forward(self, logits, targets):
+        values = F.cross_entropy(logits, targets, reduction="none")
+        return values if self.training else values * float("inf")
+"""
+
+
+def test_a_validation_loss_that_is_not_finite_is_told(own: Callable[..., Any], pictures: Path, tmp_path: Path) -> None:
+    run = own(BLIND, {"loss": "Blind"})(pictures, tmp_path / "run", loss="mine", epochs=1)
+    assert "warning: the validation loss is not finite" in (run.directory / "log.txt").read_text()

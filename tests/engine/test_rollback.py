@@ -14,7 +14,6 @@ from clsfit_standard.optimizers.sgd import SGD
 from clsfit.engine import checkpoint
 from clsfit.errors import DivergedError
 from clsfit.storage import modelfile
-from clsfit.storage import modelfile
 from clsfit.training import TrainedRun
 
 BLOWS = """
@@ -142,6 +141,7 @@ def test_it_gives_up(train: Callable[..., TrainedRun], pictures: Path, tmp_path:
     log = (tmp_path / "run" / "log.txt").read_text()
     assert log.count("diverged: back to step 8") == 3
     assert "learning rate times 0.015625" in log
+    assert "all 3 returns of this run are used up" in log
 
 
 def test_what_was_frozen_is_frozen_again(

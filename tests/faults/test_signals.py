@@ -149,12 +149,14 @@ def test_sigusr1_saves_and_goes_on(
     tmp_path: Path,
 ) -> None:
     whole, output = uninterrupted(RARELY_SAVED), tmp_path / "run"
-    process = start(command(output, RARELY_SAVED))
+    process = start([word for word in command(output, RARELY_SAVED) if word != "-q"])
     assert until(lambda: rows(output) >= 3, process), process.communicate()
     os.kill(process.pid, signal.SIGUSR1)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
     assert outcome(output) == outcome(whole)
+    (told,) = [line for line in errors.splitlines() if line.startswith("checkpoint of step")]
+    assert f"step-{int(told.split()[3]):08}" in steps(output), told
     assert steps(output) - steps(whole), "no checkpoint but those of the beginning and the end"
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -241,3 +242,15 @@ def test_a_place_where_no_run_can_be_written_is_found_before_it_is_made(tmp_path
             RunDirectory(tmp_path / place).check_place()
     RunDirectory(tmp_path / "new" / "run").check_place()
     assert not (tmp_path / "new").exists()
+
+
+def test_a_read_only_file_system_is_not_said_to_lack_rights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *args: False)
+    for flags, said, remedy in (
+        (0, "permission denied", "change its rights, or write elsewhere with -o"),
+        (os.ST_RDONLY, "read-only file system", "write elsewhere with -o"),
+    ):
+        monkeypatch.setattr(os, "statvfs", lambda place, flags=flags: SimpleNamespace(f_flag=flags))
+        with pytest.raises(ResourceError, match=said) as caught:
+            RunDirectory(tmp_path / "run").check_place()
+        assert caught.value.remedy == remedy

@@ -26,6 +26,7 @@ class Rollback:
     def recover(self, run: Run, error: DivergedError) -> bool:
         """Rolls ``run`` back; returns whether it goes on."""
         if len(run.rollbacks) >= self.times:
+            run.say(f"rollback: all {self.times} returns of this run are used up")
             return False
         run.roll_back(error, self.factor)
         return True

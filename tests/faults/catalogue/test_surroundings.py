@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import resource
 import shlex
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +102,32 @@ def test_row39_a_terminal_gets_a_bar_and_is_left_clean(
     assert process.wait(60) == 0, said
     assert b"finished: all epochs done" in said
     assert same(tmp_path / "out", finished)
+
+
+def test_row39_ctrl_c_at_a_terminal_is_answered_and_leaves_it_clean(
+    data: Path, small: list[str], tmp_path: Path
+) -> None:
+    """The terminal shows ``^C`` where its cursor is: at the end of a bar, that would be on a new line."""
+    options = [option for option in small if option != "-q"]
+    process, terminal = pty.fork()
+    if process == 0:
+        os.chdir(tmp_path)
+        termios.tcsetwinsize(0, (24, 100))
+        command = ["-m", "clsfit", "train", str(data), *options, "-o", "out", "--epochs", "1000"]
+        os.execve(sys.executable, [sys.executable, *command], os.environ | {"TERM": "xterm"})
+    said = b""
+    while b"step/s]" not in said and b"epoch    9" not in said:
+        said += os.read(terminal, 65536)
+    os.write(terminal, b"\x03")
+    with suppress(OSError):  # the terminal has gone with its last user
+        while piece := os.read(terminal, 65536):
+            said += piece
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 130, said
+    assert said.count(b"stopping after this step, then saving; Ctrl-C again leaves at once") == 1
+    assert b"saved at step" in said
+    drawn = re.findall(rb"(?:step|batch)/s\](.)", said, re.DOTALL)
+    assert set(drawn) == {b"\r"}, said
 
 
 @pytest.mark.parametrize(
