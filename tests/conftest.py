@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,12 @@ import pytest
 from clsfit.testing import draw_pictures
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: tests run side by side
+
+# A shell's background jobs ignore Ctrl-C, nohup ignores SIGHUP, and what a test starts would inherit that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 Clsfit = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -127,7 +127,8 @@ def check_callback(factory: Factory, **options: Any) -> None:
     deaf = [name for name in moments if hasattr(callback, name) and name not in heard]
     require(not deaf, f"{', '.join(deaf)} lacks @hookimpl")
     accumulate = getattr(callback, "accumulate", None)
-    require(bool(heard) or accumulate is not None, "it listens to no moment")
+    asked = accumulate is not None or hasattr(callback, "recover")
+    require(bool(heard) or asked, "it listens to no moment, and is asked for nothing")
     require(
         accumulate is None or (isinstance(accumulate, int) and accumulate >= 1),
         "accumulate is a number of batches, >= 1",

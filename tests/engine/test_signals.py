@@ -16,6 +16,10 @@ from clsfit.engine import signals
 NUMBERS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
 
 
+def run() -> Any:
+    return SimpleNamespace(interrupt=0, reporter=SimpleNamespace(verbosity=0))
+
+
 def handlers() -> list[Any]:
     return [signal.getsignal(number) for number in NUMBERS]
 
@@ -26,7 +30,7 @@ def test_they_are_put_back_where_no_thread_can_be_started(monkeypatch: pytest.Mo
 
     before = handlers()
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    with pytest.raises(RuntimeError, match="can't start"), signals.interruptible(SimpleNamespace(interrupt=0)):  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError, match="can't start"), signals.interruptible(run()):
         raise AssertionError("the block was entered")
     assert handlers() == before
     assert signal.set_wakeup_fd(-1) == -1
@@ -36,7 +40,7 @@ def test_they_are_put_back_where_no_thread_can_be_started(monkeypatch: pytest.Mo
 def test_nothing_is_left_of_many_runs() -> None:
     before, opened = handlers(), len(os.listdir("/proc/self/fd"))
     for _ in range(20):
-        with signals.interruptible(SimpleNamespace(interrupt=0)):  # type: ignore[arg-type]
+        with signals.interruptible(run()):
             assert handlers() != before
             [counting] = [thread for thread in threading.enumerate() if thread.name == "clsfit-signals"]
         counting.join(60)
@@ -50,7 +54,7 @@ def test_a_handler_that_is_not_pythons_is_left_alone(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(signal, "getsignal", lambda number: None if number == signal.SIGTERM else plain(number))
     set_ = signal.signal
     monkeypatch.setattr(signal, "signal", lambda number, handler: changed.append(number) or set_(number, handler))
-    with signals.interruptible(SimpleNamespace(interrupt=0)):  # type: ignore[arg-type]
+    with signals.interruptible(run()):
         pass
     assert signal.SIGINT in changed
     assert signal.SIGTERM not in changed

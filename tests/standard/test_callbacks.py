@@ -44,7 +44,7 @@ class FakeRun:
     parameters: list[Any] = field(default_factory=list)
     epoch: int = 0
     step: int = 0
-    best: Any = None
+    improved: bool = False
     last_save: Any = None
     stopped: list[str] = field(default_factory=list)
     saved: list[str] = field(default_factory=list)
@@ -191,11 +191,11 @@ def test_checkpoint_by_steps_and_epochs_whatever_a_save_takes() -> None:
 def test_best_and_last_models() -> None:
     run = FakeRun()
     hook = told(Checkpoint())
-    for epoch, best in ((1, 1), (2, 1), (3, 3), (4, 3)):
-        run.epoch, run.best = epoch, SimpleNamespace(epoch=best)
+    for epoch, improved in ((1, True), (2, False), (3, True), (4, False)):
+        run.epoch, run.improved = epoch, improved
         hook.on_epoch_end(run=run)
     assert run.saved == ["best 1", "last 1", "last 2", "best 3", "last 3", "last 4"]
-    run.saved, run.best = [], None
+    run.saved, run.improved = [], False
     hook.on_epoch_end(run=run)
     assert run.saved == ["last 4"]
 
