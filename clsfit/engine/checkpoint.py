@@ -82,7 +82,7 @@ def save(run: Run) -> None:
         checkpoints.save(directory.checkpoints, taken.step, taken.files())
         checkpoints.prune(directory.checkpoints, keep=KEEP, never=taken.kept)
         now = time.monotonic()
-        run.last_save = LastSave(taken.step, now, now - begun + copying)
+        run.last_save = LastSave(taken.step, now, copying + run.saver.lap())
         run.reporter.say(
             f"checkpoint of step {taken.step} saved in {now - begun:.3f} s, copied in {copying:.3f} s",
             detail=not told,

@@ -34,7 +34,13 @@ class Best:
 
 @dataclass(frozen=True, slots=True)
 class LastSave:
-    """The newest checkpoint: its step, when it was done (:func:`time.monotonic`), seconds it took."""
+    """The newest checkpoint.
+
+    Attributes:
+        step: finished optimizer steps.
+        finished_at: when it was done (:func:`time.monotonic`).
+        duration: seconds that it took, and that model files took since the checkpoint before it.
+    """
 
     step: int
     finished_at: float

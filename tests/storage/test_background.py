@@ -74,6 +74,27 @@ def test_no_more_than_one_checkpoint_waits(saver: Background) -> None:
     assert done == ["first", "second"]
 
 
+def test_a_lap_counts_every_job_once(saver: Background, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, laps = [0.0], []
+    monkeypatch.setattr(background.time, "monotonic", lambda: clock[0])
+
+    def takes(seconds: float, *, asks: bool = False) -> Callable[[], None]:
+        def job() -> None:
+            clock[0] += seconds
+            if asks:
+                laps.append(saver.lap())
+            clock[0] += 0.5
+
+        return job
+
+    saver.do(takes(1.0, asks=True))
+    for name in ("best", "last"):
+        saver.replace(name, takes(3.0))
+    saver.do(takes(2.0, asks=True))
+    saver.flush()
+    assert laps == [1.0, 0.5 + 2 * 3.5 + 2.0]
+
+
 def test_a_file_that_waits_is_replaced_where_it_stands(saver: Background) -> None:
     gate, done = Gate(), []
     saver.do(gate)

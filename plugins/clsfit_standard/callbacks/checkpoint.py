@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from clsfit.engine.run import Run
 
 _REST = 50
-"""A save by time waits for so many times the duration of the last one: at most 2 % of a run's time."""
+"""A save by time waits for so many times what was written last took: at most 2 % of a run's time."""
 
 
 class Checkpoint:
@@ -25,7 +25,8 @@ class Checkpoint:
         every_steps: optimizer steps, >= 1.
         every_epochs: epochs, >= 1.
         every_seconds: seconds from the end of the last save to the beginning of the next, at the first
-            step after them; not before 50 times the duration of the last save.
+            step after them; not before 50 times the duration of the last save, with that of the model files
+            since the one before it.
     """
 
     def __init__(
