@@ -46,12 +46,15 @@ def save_models(run: Run, names: tuple[str, ...]) -> None:
     """
     directory = run.directory
     assert directory is not None
-    judged = _Moment(run, run.judged)
-    wanted = [(name, judged) for name in names]
-    if "last" in names and run.judged is not run.model:
-        wanted.append(("last.raw", _Moment(run, run.model)))
-    for name, moment in wanted:
-        run.saver.replace(name, partial(moment.write, directory.path / f"{name}.safetensors"))
+    raw, judged = directory.path / "last.raw.safetensors", _Moment(run, run.judged)
+    jobs = {name: partial(judged.write, directory.path / f"{name}.safetensors") for name in names}
+    if "last" in names:
+        if run.judged is not run.model:
+            jobs["last.raw"] = partial(_Moment(run, run.model).write, raw)
+        elif raw.exists():  # of before a resume without the average, by accepted changes
+            jobs["last.raw"] = partial(raw.unlink, missing_ok=True)
+    for name, job in jobs.items():
+        run.saver.replace(name, job)
 
 
 def keep_best(run: Run) -> None:

@@ -100,6 +100,14 @@ def test_validation_judges_it_and_the_model_files_hold_it(pictures: Path, tmp_pa
     assert not (plain.directory / "last.raw.safetensors").exists()
 
 
+def test_without_it_no_file_of_it_stays(pictures: Path, tmp_path: Path) -> None:
+    clsfit.train(pictures, output=tmp_path / "run", **OPTIONS | {"epochs": 1})
+    assert (tmp_path / "run" / "last.raw.safetensors").exists()
+    changed = OPTIONS | {"callback": ["none", "checkpoint"]}
+    clsfit.train(pictures, output=tmp_path / "run", resume=True, accept_changes=True, **changed)
+    assert not (tmp_path / "run" / "last.raw.safetensors").exists()
+
+
 def test_two_averages_are_refused(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("clsfit_standard.callbacks.freeze.Freeze.averaged", torch.nn.Identity(), raising=False)
     with pytest.raises(ConfigError, match="only one callback may average the model"):
