@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from clsfit.errors import ResourceError, printable
@@ -18,7 +19,7 @@ def is_stream(path: Path) -> bool:
     """Whether ``path`` is a character device or a pipe, so that there is nothing to be durable about.
 
     A link counts only where the system keeps it, as ``/dev/stdout`` and the ``/dev/fd/63`` of a shell's
-    ``>(command)``: nobody else can have put it there.
+    ``>(command)``: nobody else can have put it there. Standard output is a stream even where it is a file.
     """
     try:
         mode = path.stat().st_mode
@@ -26,7 +27,14 @@ def is_stream(path: Path) -> bool:
         return False
     if path.is_symlink() and not os.path.join(os.path.realpath(path.parent), "").startswith(_DEVICES):
         return False
-    return stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)
+    return stat.S_ISCHR(mode) or stat.S_ISFIFO(mode) or _is_redirected(path)
+
+
+def _is_redirected(path: Path) -> bool:
+    """Whether ``path`` is a link to standard output, and that a file. Opened anew, it would be written over."""
+    with suppress(OSError):
+        return path.is_symlink() and os.path.samestat(path.stat(), os.fstat(1)) and path.is_file()
+    return False
 
 
 def write_stream(path: Path, pieces: Iterable[bytes]) -> None:
@@ -37,7 +45,10 @@ def write_stream(path: Path, pieces: Iterable[bytes]) -> None:
         ResourceError: it could not be written.
     """
     with durable.resource_errors(path):
-        handle = os.open(path, os.O_WRONLY | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_CLOEXEC", 0))
+        if _is_redirected(path):
+            handle = os.dup(1)
+        else:
+            handle = os.open(path, os.O_WRONLY | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_CLOEXEC", 0))
     try:
         for piece in pieces:
             _put(handle, piece, path)

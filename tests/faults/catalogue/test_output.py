@@ -98,6 +98,18 @@ def test_row06_devices_and_pipes_are_written_to_and_stay(
     assert len(got.splitlines()) == (0 if output == "/dev/null" else 65)
 
 
+def test_row06_standard_output_that_is_a_file_is_written_on(data: Path, run: Path, tmp_path: Path) -> None:
+    """As by ``>>``: what stands there stays, and what follows stands behind it."""
+    with open(tmp_path / "all.csv", "ab") as file:
+        os.write(file.fileno(), b"before\n")
+        command = [sys.executable, "-m", "clsfit", "predict", run, data, "-o", "/dev/stdout"]
+        done = subprocess.run(command, stdout=file, stderr=subprocess.PIPE, cwd=tmp_path, timeout=240)
+        os.write(file.fileno(), b"after\n")
+    assert done.returncode == 0, done.stderr
+    lines = (tmp_path / "all.csv").read_text().splitlines()
+    assert (lines[0], len(lines), lines[-1]) == ("before", 67, "after")
+
+
 def test_row06_a_link_to_a_device_elsewhere_is_still_refused(fault: Any, data: Path, run: Path, tmp_path: Path) -> None:
     (tmp_path / "link.csv").symlink_to("/dev/null")
     fault(5, "predict", run, data, "-o", "link.csv", tells=["symbolic link", "link.csv", "name the file itself"])
