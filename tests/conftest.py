@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_I
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 Clsfit = Callable[..., subprocess.CompletedProcess[str]]
+Ended = tuple[int, bytes, bytes]
+RunCommand = Callable[..., Ended]
 
 
 @pytest.fixture(autouse=True)
@@ -33,23 +36,54 @@ def own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyte
     monkeypatch.setenv("CLSFIT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
+@pytest.fixture(scope="session")
+def run_in() -> Iterator[Callable[[Mapping[str, str]], RunCommand]]:
+    """``run_in(environment)`` gives ``run(words, cwd, env)``: ``clsfit WORDS`` in a process of its own.
+
+    That is a fork of one that has imported torch in ``environment``, unless ``env`` asks for another
+    interpreter. What it returns: exit code, stdout, stderr.
+    """
+    spec = importlib.util.spec_from_file_location("forks", Path(__file__).with_name("forks.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    begun: list[Any] = []
+
+    def start(environment: Mapping[str, str]) -> RunCommand:
+        forks = module.Forks(environment) if sys.platform == "linux" else None
+        begun.extend([forks] if forks else [])
+
+        def run(words: Sequence[Any], cwd: Path, env: Mapping[str, str], stdin: bytes = b"") -> Ended:
+            words = [word if isinstance(word, bytes) else str(word) for word in words]
+            if forks is not None and forks.fit(env):
+                return forks.run(words, cwd, env, stdin)
+            command = [sys.executable, "-m", "clsfit", *words]
+            done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, timeout=240, input=stdin)
+            return done.returncode, done.stdout, done.stderr
+
+        return run
+
+    yield start
+    for forks in begun:
+        forks.close()
+
+
+@pytest.fixture(scope="session")
+def run_command(run_in: Callable[[Mapping[str, str]], RunCommand]) -> RunCommand:
+    """``run_command(words, cwd, env)``, quick where ``env`` is like this process' own; see ``run_in``."""
+    return run_in(os.environ)
+
+
 @pytest.fixture
-def clsfit(tmp_path: Path) -> Clsfit:
+def clsfit(tmp_path: Path, run_command: RunCommand) -> Clsfit:
     """``clsfit("train", "photos", code=2)`` runs the command in ``tmp_path`` and checks its exit code."""
 
     def run(*arguments: object, code: int = 0, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "clsfit", *map(str, arguments)],
-            cwd=cwd or tmp_path,
-            env=os.environ | env,
-            capture_output=True,
-            text=True,
-            errors="surrogateescape",
-            timeout=240,
-            stdin=subprocess.DEVNULL,
-        )
-        assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done
+        returned, *streams = run_command(arguments, cwd or tmp_path, os.environ | env)
+        out, err = (stream.decode("utf-8", "surrogateescape") for stream in streams)
+        assert returned == code, f"exit {returned}\n{out}\n{err}"
+        return subprocess.CompletedProcess([*map(str, arguments)], returned, out, err)
 
     return run
 

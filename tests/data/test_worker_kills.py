@@ -33,13 +33,14 @@ def _cells() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def expected(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[Any, ...], str]:
+def expected(pictures: Path, tmp_path_factory: pytest.TempPathFactory, run_command: Any) -> dict[tuple[Any, ...], str]:
     """The weights' digest of both kinds of run, by threads."""
     found = {}
     for options in (_SMALL, _LONG):
         run = tmp_path_factory.mktemp("threads") / "run"
-        command = [sys.executable, "-m", "clsfit", "train", pictures, *options, "--workers", 0, "--cache", "off"]
-        subprocess.run([*map(str, command), "-o", str(run)], check=True, capture_output=True, timeout=240)
+        command = ["train", pictures, *options, "--workers", 0, "--cache", "off", "-o", run]
+        code, _, told = run_command(command, run.parent, os.environ)
+        assert code == 0, told
         found[options] = _digest(run)
     return found
 

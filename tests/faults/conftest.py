@@ -28,6 +28,7 @@ PLUGIN = Path(__file__).parent / "plugin"
 
 Outcome = dict[str, Any]
 Command = Callable[..., list[str]]
+Completed = subprocess.CompletedProcess[str]
 Start = Callable[[list[str]], subprocess.Popen[str]]
 
 
@@ -100,12 +101,14 @@ def start(surroundings: dict[str, str]) -> Iterator[Callable[..., subprocess.Pop
 
 
 @pytest.fixture(scope="session")
-def complete(surroundings: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
+def complete(surroundings: dict[str, str], run_in: Callable[..., Any]) -> Callable[..., Completed]:
     """``complete(command, code=0)`` runs it to its end and checks its exit code."""
+    run_command = run_in(surroundings)
 
     def run(words: list[str], code: int = 0, **more: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(words, capture_output=True, text=True, env=surroundings | more, timeout=240)
-        assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        returned, out, err = run_command(words[3:], Path.cwd(), surroundings | more)  # without python -m clsfit
+        done = subprocess.CompletedProcess(words, returned, out.decode(), err.decode())
+        assert returned == code, f"exit {returned}\n{done.stdout}\n{done.stderr}"
         return done
 
     return run

@@ -33,6 +33,10 @@ class Done:
     out: str
     err: str
 
+    @classmethod
+    def of(cls, code: int, out: bytes, err: bytes) -> Done:
+        return cls(code, *(stream.decode("utf-8", "surrogateescape") for stream in (out, err)))
+
     @property
     def message(self) -> str:
         """The error's lines, without what was said before it."""
@@ -44,12 +48,12 @@ Fault = Callable[..., Done]
 
 
 @pytest.fixture
-def fault(tmp_path: Path) -> Fault:
+def fault(tmp_path: Path, run_command: Callable[..., tuple[int, bytes, bytes]]) -> Fault:
     """``fault(5, "train", data, tells=["-o"])`` runs a command and checks its code and the form of its message.
 
     Args of the function: the exit code, the command's arguments, and as keywords ``tells`` (texts that the
     message must have), ``cwd``, ``env``, ``limits`` (resource -> soft and hard limit), ``ordinary`` (without a
-    superuser's rights over other files), ``stdin`` (bytes) and ``python`` (options of the interpreter).
+    superuser's rights over other files) and ``stdin`` (bytes).
     """
 
     def run(
@@ -70,12 +74,20 @@ def fault(tmp_path: Path) -> Fault:
             for right in OVERRIDES if ordinary else ():
                 prctl(DROP, right, 0, 0, 0)  # fails where we have no such right, which is as well
 
-        before_it = before if limits or ordinary else None
-        result = start(["-m", "clsfit", *arguments], cwd or tmp_path, env or {}, stdin, before_it)
+        if limits or ordinary:
+            result = start(["-m", "clsfit", *arguments], cwd or tmp_path, env or {}, stdin, before)
+        else:
+            result = Done.of(*run_command(arguments, cwd or tmp_path, environment(env or {}), stdin))
         check(result, code, tells)
         return result
 
     return run
+
+
+def environment(changes: Mapping[str, str | None]) -> dict[str, str]:
+    """The environment of a command; a variable of None is taken out."""
+    own = dict(os.environ) | {"CUDA_VISIBLE_DEVICES": "", "COLUMNS": "200"} | dict(changes)
+    return {name: value for name, value in own.items() if value is not None}
 
 
 def start(
@@ -85,19 +97,18 @@ def start(
     stdin: bytes = b"",
     before: Callable[[], None] | None = None,
 ) -> Done:
-    """Runs the interpreter; a variable of None is taken out of the environment."""
-    own = dict(os.environ) | {"CUDA_VISIBLE_DEVICES": "", "COLUMNS": "200"} | dict(env)
+    """Runs the interpreter."""
     words = [argument if isinstance(argument, bytes) else str(argument) for argument in arguments]
     done = subprocess.run(
         [sys.executable, *words],
         cwd=cwd,
-        env={name: value for name, value in own.items() if value is not None},
+        env=environment(env),
         input=stdin,
         capture_output=True,
         preexec_fn=before,
         timeout=240,
     )
-    return Done(done.returncode, *(stream.decode("utf-8", "surrogateescape") for stream in (done.stdout, done.stderr)))
+    return Done.of(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture
@@ -215,11 +226,11 @@ def small() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def finished(drawn_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(drawn_once: Path, tmp_path_factory: pytest.TempPathFactory, run_command: Callable[..., Any]) -> Path:
     """A finished run on ``data``, which nobody changes."""
     run = tmp_path_factory.mktemp("catalogue") / "finished"
-    command = [sys.executable, "-m", "clsfit", "train", drawn_once, *train_options(), "-o", run]
-    subprocess.run(command, check=True, capture_output=True, timeout=240, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""})
+    code, _, said = run_command(["train", drawn_once, *train_options(), "-o", run], run.parent, environment({}))
+    assert code == 0, said
     return run
 
 

@@ -1,0 +1,45 @@
+"""A command in a fork does what it does in an interpreter of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="no forks there")
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["--help"], 0),
+        (["train", "nowhere"], 3),
+        (["train", "--los", "focal"], 2),
+        (["train", "shapes", "--epochs", "1", "--model", "mlp", "--threads", "1", "--dry-run"], 0),
+        (["train", "shapes", "--epochs", "0"], 2),
+    ],
+)
+def test_both_say_the_same(run_command: Any, pictures: Path, words: list[str], code: int) -> None:
+    env = dict(os.environ) | {"COLUMNS": "77"}
+    command = [sys.executable, "-m", "clsfit", *words]
+    done = subprocess.run(command, cwd=pictures.parent, env=env, capture_output=True, stdin=subprocess.DEVNULL)
+    assert run_command(words, pictures.parent, env) == (code, done.stdout, done.stderr)
+    assert done.returncode == code
+
+
+def test_a_command_that_is_killed_by_a_signal_has_its_number(run_command: Any, pictures: Path, tmp_path: Path) -> None:
+    words = ["train", pictures, "--epochs", "1", "--model", "mlp", "-o", "run"]
+    env = dict(os.environ) | {"CLSFIT_FAILPOINT": "checkpoint:rename:kill"}
+    assert run_command(words, tmp_path, env)[0] == -9
+
+
+def test_it_is_another_interpreter_where_the_environment_asks_for_one(
+    run_command: Any, pictures: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import os; os._exit(77)")
+    env = dict(os.environ) | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    assert run_command(["--help"], pictures.parent, env)[0] == 77
