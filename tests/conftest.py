@@ -28,6 +28,12 @@ Ended = tuple[int, bytes, bytes]
 RunCommand = Callable[..., Ended]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with the longest, so that no process does it alone at the end; a file's tests stay together."""
+    files = {item.path for item in items if item.get_closest_marker("first")}
+    items.sort(key=lambda item: item.path not in files)
+
+
 @pytest.fixture(autouse=True)
 def own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No configuration of the user's, a cache of the test session's own."""

@@ -11,6 +11,7 @@ import pytest
 PAGE = Path(__file__).parents[2] / "docs" / "tutorial" / "first-run.md"
 
 
+@pytest.mark.first
 def test_every_command_does_what_the_page_shows(tmp_path: Path, follow: Callable[[Path, Path], None]) -> None:
     follow(PAGE, tmp_path)
     summary = json.loads((tmp_path / "runs/digits-small_cnn/summary.json").read_text())

@@ -31,7 +31,7 @@ _SAVING = re.compile(r"\.tmp-[0-9]{8,}-.*|\.old-.*")
     "kills",
     [
         5,
-        pytest.param(20, marks=pytest.mark.faults),
+        pytest.param(20, marks=[pytest.mark.faults, pytest.mark.first]),
         pytest.param(500, marks=[pytest.mark.faults, pytest.mark.slow]),  # half an hour and more
     ],
 )

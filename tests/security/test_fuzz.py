@@ -62,6 +62,7 @@ def test_damaged_inputs(kinds: tuple[str, ...], attacked: SimpleNamespace, tmp_p
     damaged(kinds, 1, False, attacked, tmp_path / "inputs")
 
 
+@pytest.mark.first
 @pytest.mark.faults
 @pytest.mark.parametrize("kinds", PROCESSES)
 def test_thousands_of_damaged_inputs(kinds: tuple[str, ...], attacked: SimpleNamespace, tmp_path: Path) -> None:
