@@ -12,6 +12,7 @@ import pytest
 
 import clsfit
 from clsfit.engine import checkpoint
+from clsfit.engine.run import Run
 from clsfit.errors import PluginError, ResourceError
 from clsfit.storage import checkpoints, durable
 
@@ -102,6 +103,29 @@ def test_what_is_saved_is_the_run_at_that_moment_however_long_it_takes(
     assert {0, 3, 6, 9, 12} <= set(kept)
     for step, files in kept.items():
         assert files == expected[step], f"step {step}"
+
+
+def test_a_checkpoint_by_time_waits_for_what_the_model_files_took_too(
+    pictures: Path, tmp_path: Path, kept: dict[int, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if writing them had taken an hour: the run ends before the next checkpoint is due."""
+    changed = {"callback": ["none", {"name": "checkpoint", "every_seconds": 1e-9}]}
+    save_now = Run.save_now
+
+    def save_and_wait(run: Run) -> None:
+        save_now(run)
+        run.saver.flush()
+
+    monkeypatch.setattr(Run, "save_now", save_and_wait)
+    monkeypatch.setattr("clsfit_standard.callbacks.checkpoint._REST", 0)
+    train(pictures, tmp_path / "quick", **changed)
+    assert set(kept) == set(range(len(kept)))
+    last = max(kept)
+    kept.clear()
+    monkeypatch.setattr("clsfit_standard.callbacks.checkpoint._REST", 1)
+    monkeypatch.setattr("clsfit.storage.background.Background.lap", lambda self: 3600.0)
+    train(pictures, tmp_path / "rested", **changed)
+    assert set(kept) == {0, last}
 
 
 @pytest.mark.parametrize(

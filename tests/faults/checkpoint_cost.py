@@ -101,12 +101,12 @@ class Clock:
     """Takes the time of the loop between its start and its end, and in it of the saver and of what waits for it."""
 
     def __init__(self) -> None:
-        self.inside, self.wall, self.work, self.waits, self.saves = False, 0.0, 0.0, 0.0, 0
+        self.inside, self.wall, self.work, self.waits = False, 0.0, 0.0, 0.0
         start, finish, next_job = loop.start, loop.finish, Background._next
 
         def started(run: Run) -> None:
             start(run)
-            self.wall, self.work, self.waits, self.saves, self.inside = -time.perf_counter(), 0.0, 0.0, 0, True
+            self.wall, self.work, self.waits, self.inside = -time.perf_counter(), 0.0, 0.0, True
 
         def finished(run: Run) -> None:
             self.wall, self.inside = self.wall + time.perf_counter(), False
