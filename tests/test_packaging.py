@@ -87,7 +87,7 @@ def test_entry_points(wheel: dict[str, str]) -> None:
     points = configparser.ConfigParser()
     points.read_string(wheel[f"clsfit-{clsfit.__version__}.dist-info/entry_points.txt"])
     assert {section: dict(points[section]) for section in points.sections()} == {
-        "console_scripts": {"clsfit": "clsfit.cli:main"},
+        "console_scripts": {"clsfit": "clsfit.__main__:start"},
         "clsfit": {"standard": "clsfit_standard"},
     }
 
