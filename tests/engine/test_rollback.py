@@ -12,6 +12,7 @@ import safetensors.numpy
 from clsfit_standard.optimizers.sgd import SGD
 
 from clsfit.engine import checkpoint
+from clsfit.engine.run import Run
 from clsfit.errors import DivergedError
 from clsfit.storage import modelfile
 from clsfit.training import TrainedRun
@@ -208,7 +209,14 @@ def test_an_epoch_that_ends_twice_writes_its_model_files_twice(
         written.append((path.name, header["step"]))
         plain(path, blob, header)
 
+    save_models = Run.save_models
+
+    def save_and_wait(run: Run, *names: str) -> None:
+        save_models(run, *names)
+        run.saver.flush()  # or the next epoch's may take its place
+
     monkeypatch.setattr(modelfile, "write", write)
+    monkeypatch.setattr(Run, "save_models", save_and_wait)
     callbacks = ["none", {"name": "checkpoint", "every_steps": 6}, "rollback"]
     run = train(pictures, tmp_path / "run", loss="mine", **(OPTIONS | {"callback": callbacks}))
     assert run.summary["rollbacks"][0] == {"step": 9, "to_step": 6, "lr_factor": 0.5}
