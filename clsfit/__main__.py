@@ -15,7 +15,8 @@ def start() -> int:
     It runs in UTF-8, whatever the locale. A name in a folder is bytes, and where Python takes it by a poorer
     encoding, it is another text than the one that a run's files and tables hold.
     """
-    if sys.getfilesystemencoding() != "utf-8" and "utf8" not in sys._xoptions and sys.executable:
+    poor = os.name == "posix" and sys.getfilesystemencoding() != "utf-8"
+    if poor and "utf8" not in sys._xoptions and sys.executable:
         with suppress(OSError):
             os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
     return main()

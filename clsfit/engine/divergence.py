@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from clsfit.errors import DivergedError, printable
+from clsfit.errors import DivergedError, ResourceError, printable
 
 if TYPE_CHECKING:
     from clsfit.engine.run import Run
@@ -83,7 +84,8 @@ class Watch:
             "the weights before that step are kept; lower --optimizer.lr, or look at these pictures",
         )
         error.step, error.pictures = step + 1, tuple(paths)
-        note(self.run, error)
+        with suppress(ResourceError):  # a full disk must not hide it
+            note(self.run, error)
         raise error
 
 

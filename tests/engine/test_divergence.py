@@ -10,8 +10,9 @@ import pytest
 import safetensors.numpy
 
 import clsfit
-from clsfit.errors import DivergedError
+from clsfit.errors import DivergedError, ResourceError
 from clsfit.storage import checkpoints
+from clsfit.storage.log import AppendLog
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
@@ -46,6 +47,20 @@ class Blind(torch.nn.Module):
         values = F.cross_entropy(logits, targets, reduction="none")
         return values if self.training else values * float("inf")
 """
+
+
+def test_a_full_log_does_not_hide_it(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = AppendLog.append
+
+    def append(log: AppendLog, line: str) -> None:
+        if "not finite" in line:
+            raise ResourceError("it could not be written: no space left on device")
+        plain(log, line)
+
+    monkeypatch.setattr(AppendLog, "append", append)
+    options = {"model": "mlp", "optimizer": {"name": "sgd", "lr": 1e30}, "batch_size": 8, "verbosity": 0}
+    with pytest.raises(DivergedError, match="not finite at step"):
+        clsfit.train(pictures, output=tmp_path / "run", **options)
 
 
 def test_a_validation_loss_that_is_not_finite_is_told(own: Callable[..., Any], pictures: Path, tmp_path: Path) -> None:
