@@ -17,7 +17,7 @@ def start() -> int:
     """
     poor = os.name == "posix" and sys.getfilesystemencoding() != "utf-8"
     if poor and "utf8" not in sys._xoptions and sys.executable:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # then it goes on as it is
             os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
     return main()
 

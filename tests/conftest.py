@@ -28,6 +28,7 @@ Ended = tuple[int, bytes, bytes]
 RunCommand = Callable[..., Ended]
 
 
+@pytest.hookimpl(trylast=True)  # when those that are not asked for have been left out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begins with the longest, so that no process does it alone at the end; a file's tests stay together."""
     files = {item.path for item in items if item.get_closest_marker("first")}
@@ -60,12 +61,14 @@ def run_in() -> Iterator[Callable[[Mapping[str, str]], RunCommand]]:
         forks = module.Forks(environment) if sys.platform == "linux" else None
         begun.extend([forks] if forks else [])
 
-        def run(words: Sequence[Any], cwd: Path, env: Mapping[str, str], stdin: bytes = b"") -> Ended:
+        def run(
+            words: Sequence[Any], cwd: Path, env: Mapping[str, str], stdin: bytes = b"", timeout: float = 240
+        ) -> Ended:
             words = [word if isinstance(word, bytes) else str(word) for word in words]
             if forks is not None and forks.fit(env):
-                return forks.run(words, cwd, env, stdin)
+                return forks.run(words, cwd, env, stdin, timeout)
             command = [sys.executable, "-m", "clsfit", *words]
-            done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, timeout=240, input=stdin)
+            done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, timeout=timeout, input=stdin)
             return done.returncode, done.stdout, done.stderr
 
         return run

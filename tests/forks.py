@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
-import traceback
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, NoReturn
 
 FREE = ("CLSFIT_", "COLUMNS", "CUDA_VISIBLE_DEVICES", "NO_COLOR", "PYTEST_")
 """What the environment of a fork may differ in. The rest is read when an interpreter or a library starts."""
@@ -29,10 +30,18 @@ class Forks:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.environment = dict(environment)
+        self.start()
+
+    def start(self) -> None:
+        """Starts it, in a group of its own with all its forks."""
         self.channel, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, __file__, str(other.fileno())]
         self.process = subprocess.Popen(
-            command, env=self.environment, pass_fds=[other.fileno()], stdin=subprocess.DEVNULL
+            command,
+            env=self.environment,
+            pass_fds=[other.fileno()],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
         )
         other.close()
 
@@ -62,13 +71,19 @@ class Forks:
             os.close(handle)
         with ThreadPoolExecutor(2) as pool, open(out, "rb") as one, open(err, "rb") as other:
             said = [pool.submit(stream.read) for stream in (one, other)]
-            code = int(self.channel.recv(100))
-            return code, said[0].result(), said[1].result()
+            try:
+                answer = self.channel.recv(100)
+                assert answer, "the process that forks has ended"
+                return int(answer), said[0].result(timeout), said[1].result(timeout)
+            except BaseException:  # a command hangs: it must not answer in place of the next one
+                self.close()
+                self.start()
+                raise
 
     def close(self) -> None:
-        """Ends that process."""
+        """Ends that process, and a command that may hang in a fork of it."""
         self.channel.close()
-        self.process.kill()  # it has nothing to lose, and may still wait for a command that hangs
+        os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
 
@@ -93,31 +108,20 @@ def serve(channel: socket.socket) -> None:
         channel.sendall(str(os.waitstatus_to_exitcode(status)).encode())
 
 
-def become(request: dict[str, object], streams: list[int]) -> None:
+def become(request: dict[str, Any], streams: list[int]) -> NoReturn:
     """Turns this process into the command, to its end."""
-    code = 1
-    try:
-        for number, stream in enumerate(streams):
-            os.dup2(stream, number)
-            os.close(stream)
-        os.chdir(str(request["cwd"]))
-        sys.path.insert(0, os.getcwd())  # as python -m does
-        os.environ.clear()
-        os.environ.update(request["env"])  # type: ignore[call-overload]
-        sys.argv = ["clsfit", *request["words"]]  # type: ignore[misc]
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    os.chdir(request["cwd"])
+    sys.path.insert(0, os.getcwd())  # as python -m does
+    os.environ.clear()
+    os.environ.update(request["env"])
+    sys.argv = ["clsfit", *request["words"]]
 
-        from clsfit.cli import main
+    from clsfit.cli import main
 
-        code = main()
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except OSError:
-                code = code or 120  # as an interpreter ends that cannot flush
-        os._exit(code)
+    sys.exit(main())
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def test_signals_come_after_the_block(came: Names) -> None:
             os.kill(os.getpid(), number)
             os.kill(os.getpid(), number)
         assert came == []
-    deadline = time.monotonic() + 60  # another thread of the test's process may have taken one, and be late
+    deadline = time.monotonic() + 60  # another thread may have taken one: it is late, or not one with its second
     while len(set(came)) < len(JOB_SIGNALS) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert sorted(set(came)) == ["SIGHUP", "SIGINT", "SIGTERM", "SIGUSR1"]

@@ -101,9 +101,9 @@ def check_place(path: Path, option: str) -> None:
         raise ConfigError(
             f"{printable(str(path.parent))} {what}", named, "name another place" if there else "make it first"
         )
-    from clsfit.storage.stream import is_stream
+    from clsfit.storage.stream import is_redirected, is_stream
 
-    if not os.access(path if is_stream(path) else path.parent, os.W_OK):
+    if not is_redirected(path) and not os.access(path if is_stream(path) else path.parent, os.W_OK):
         raise ResourceError("it may not be written to", named, "change its rights, or name another place")
 
 

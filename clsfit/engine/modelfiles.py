@@ -11,7 +11,7 @@ import torch
 from clsfit.engine.records import Best
 from clsfit.engine.state import copied, to_blob, weights
 from clsfit.errors import CheckpointError, ResourceError
-from clsfit.storage import modelfile
+from clsfit.storage import durable, modelfile
 
 if TYPE_CHECKING:
     from clsfit.engine.run import Run
@@ -52,7 +52,7 @@ def save_models(run: Run, names: tuple[str, ...]) -> None:
         if run.judged is not run.model:
             jobs["last.raw"] = partial(_Moment(run, run.model).write, raw)
         elif raw.exists():  # of before a resume without the average, by accepted changes
-            jobs["last.raw"] = partial(raw.unlink, missing_ok=True)
+            jobs["last.raw"] = partial(durable.remove_file, raw)
     for name, job in jobs.items():
         run.saver.replace(name, job)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 Job = Callable[[], None]
 
 REST = 250
-"""What may wait, waits for so many times the duration of the last job: at most 0.4 % of a run's time."""
+"""What may wait, waits for so many times the duration of the last job, or for a checkpoint behind it."""
 
 
 @dataclass

@@ -191,6 +191,17 @@ def make_directory(path: Path) -> None:
     sync_directory(path.parent)
 
 
+def remove_file(path: Path) -> None:
+    """Removes a file, if it is there.
+
+    Raises:
+        ResourceError: it could not be removed.
+    """
+    with resource_errors(path, doing="removed"), suppress(FileNotFoundError):
+        path.unlink()
+        sync_directory(path.parent)
+
+
 def open_log(path: Path) -> int:
     """A handle for appending to a regular file, made if missing, never through a symbolic link.
 

@@ -27,11 +27,14 @@ def is_stream(path: Path) -> bool:
         return False
     if path.is_symlink() and not os.path.join(os.path.realpath(path.parent), "").startswith(_DEVICES):
         return False
-    return stat.S_ISCHR(mode) or stat.S_ISFIFO(mode) or _is_redirected(path)
+    return stat.S_ISCHR(mode) or stat.S_ISFIFO(mode) or is_redirected(path)
 
 
-def _is_redirected(path: Path) -> bool:
-    """Whether ``path`` is a link to standard output, and that a file. Opened anew, it would be written over."""
+def is_redirected(path: Path) -> bool:
+    """Whether ``path`` is a link to standard output, and that a file. Opened anew, it would be written over.
+
+    It is open already, so nobody's rights over the file matter.
+    """
     with suppress(OSError):
         return path.is_symlink() and os.path.samestat(path.stat(), os.fstat(1)) and path.is_file()
     return False
@@ -45,7 +48,7 @@ def write_stream(path: Path, pieces: Iterable[bytes]) -> None:
         ResourceError: it could not be written.
     """
     with durable.resource_errors(path):
-        if _is_redirected(path):
+        if is_redirected(path):
             handle = os.dup(1)
         else:
             handle = os.open(path, os.O_WRONLY | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_CLOEXEC", 0))

@@ -106,7 +106,8 @@ def complete(surroundings: dict[str, str], run_in: Callable[..., Any]) -> Callab
     run_command = run_in(surroundings)
 
     def run(words: list[str], code: int = 0, **more: str) -> subprocess.CompletedProcess[str]:
-        returned, out, err = run_command(words[3:], Path.cwd(), surroundings | more)  # without python -m clsfit
+        assert words[:3] == [sys.executable, "-m", "clsfit"]
+        returned, out, err = run_command(words[3:], Path.cwd(), surroundings | more)
         done = subprocess.CompletedProcess(words, returned, out.decode(), err.decode())
         assert returned == code, f"exit {returned}\n{done.stdout}\n{done.stderr}"
         return done

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from clsfit.engine.run import Run
 
 _REST = 50
-"""A save by time waits for so many times what was written last took: at most 2 % of a run's time."""
+"""A save by time waits for so many times what the last one took, model files included: 2 % of a run at most."""
 
 
 class Checkpoint:
