@@ -7,6 +7,7 @@ interpreter's start loses nothing when that is paid once. Run as a script, this 
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import select
@@ -14,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -121,7 +123,12 @@ def become(request: dict[str, Any], streams: list[int]) -> NoReturn:
 
     from clsfit.cli import main
 
-    sys.exit(main())
+    code = main()
+    threading._shutdown()  # what an interpreter's end does, but for taking torch apart
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":
