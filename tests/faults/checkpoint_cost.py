@@ -13,8 +13,8 @@ A hundredth is lost in the noise of a run's total time, so its factors are measu
 The cost is ``waited + at work * (1 - 1 / slowdown)``, for the callback as it is (``usual``) and for an
 ``every_seconds`` so small that only the rules of rest hold saves back (``busy``). Both write the best and the
 last model at epochs' ends. A run takes half a minute, that of resnet18 some minutes, since one of its saves
-takes a second. What every run saves, at its start and its end, is left out. Waiting for the saver counts
-twice, in *waited* and in *at work*.
+takes a second. What every run saves, at its start and its end, is left out, and so is the callback's
+call at each step. Waiting for the saver counts twice, in *waited* and in *at work*.
 """
 
 from __future__ import annotations
