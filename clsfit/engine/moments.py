@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Mapping
-from types import CodeType
 from typing import Any
 
 import pluggy
@@ -41,28 +40,27 @@ class CallbackHooks:
             ) from error
 
     def teller(self, moment: str) -> Teller | None:
-        """What tells ``moment`` to its listeners, or None if nobody listens: then it costs nothing."""
+        """What tells ``moment`` to its listeners, or None if nobody listens: then it costs nothing.
+
+        The listeners are called directly, in pluggy's order: through pluggy a call takes more than twice as
+        long, and a small model has thousands of steps in a second. Where one of them is a wrapper, pluggy
+        calls them all.
+        """
         caller = getattr(self._manager.hook, moment)
-        implementations = caller.get_hookimpls()
+        implementations = caller.get_hookimpls()[::-1]  # pluggy calls the last one first
         if not implementations:
             return None
-        names: dict[CodeType, str] = {}
-        for implementation in implementations:
-            if code := getattr(implementation.function, "__code__", None):
-                names[code] = implementation.plugin_name
+        if any(each.wrapper or each.hookwrapper for each in implementations):
+            return _wrapped(moment, caller, implementations)
 
         def tell(**arguments: Any) -> None:
             try:
-                caller(**arguments)
+                for each in implementations:
+                    each.function(*[arguments[name] for name in each.argnames])
             except ClsfitError:
                 raise
             except Exception as error:
-                frames = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
-                culprit = next((names[code] for code in frames if code in names), "?")
-                raise PluginError(
-                    f"callback {culprit!r} failed in {moment}: {type(error).__name__}: {error}",
-                    remedy="leave the callback out, or tell its authors (--debug shows the traceback)",
-                ) from error
+                raise _failure(moment, each.plugin_name, error) from error
 
         return tell
 
@@ -76,3 +74,26 @@ class CallbackHooks:
             except Exception as error:
                 failures.append(f"callback {name!r} failed in {moment}: {type(error).__name__}: {error}")
         return failures
+
+
+def _wrapped(moment: str, caller: Teller, implementations: list[pluggy.HookImpl]) -> Teller:
+    names = {getattr(each.function, "__code__", None): each.plugin_name for each in implementations}
+
+    def tell(**arguments: Any) -> None:
+        try:
+            caller(**arguments)
+        except ClsfitError:
+            raise
+        except Exception as error:
+            called = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+            inmost = next((names[code] for code in reversed(called) if code in names), "?")
+            raise _failure(moment, inmost, error) from error
+
+    return tell
+
+
+def _failure(moment: str, name: str, error: Exception) -> PluginError:
+    return PluginError(
+        f"callback {name!r} failed in {moment}: {type(error).__name__}: {error}",
+        remedy="leave the callback out, or tell its authors (--debug shows the traceback)",
+    )

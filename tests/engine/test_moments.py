@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -38,6 +39,78 @@ def test_order_is_the_configuration_s() -> None:
     assert heard == ["b", "a", "c"]
 
 
+def test_each_is_told_what_it_names() -> None:
+    heard: list[Any] = []
+
+    class Nothing:
+        @hookimpl
+        def on_error(self) -> None:
+            heard.append(())
+
+    class Error:
+        @hookimpl
+        def on_error(self, error: BaseException) -> None:
+            heard.append(error)
+
+    class Both:
+        @hookimpl
+        def on_error(self, error: BaseException, run: Any) -> None:  # in an order of its own
+            heard.append((run, error))
+
+    tell = CallbackHooks({"nothing": Nothing(), "error": Error(), "both": Both()}).teller("on_error")
+    assert tell is not None
+    error = ValueError("e")
+    tell(run="run", error=error)
+    assert heard == [(), error, ("run", error)]
+
+
+def test_order_that_an_implementation_asks_for() -> None:
+    heard: list[str] = []
+
+    class Last:
+        @hookimpl(trylast=True)
+        def on_step_end(self) -> None:
+            heard.append("last")
+
+    class First:
+        @hookimpl(tryfirst=True)
+        def on_step_end(self) -> None:
+            heard.append("first")
+
+    tell = CallbackHooks({"z": Last(), "a": Teller("a", heard), "b": First()}).teller("on_step_end")
+    assert tell is not None
+    tell(run=None)
+    assert heard == ["first", "a", "last"]
+
+
+def test_a_wrapper_is_around_the_others() -> None:
+    heard: list[str] = []
+
+    class Around:
+        @hookimpl(wrapper=True)
+        def on_step_end(self, run: Any) -> Generator[None, None, None]:
+            heard.append("before")
+            try:
+                return (yield)
+            finally:
+                heard.append("after")
+
+    tell = CallbackHooks({"a": Teller("a", heard), "around": Around()}).teller("on_step_end")
+    assert tell is not None
+    tell(run=None)
+    assert heard == ["before", "a", "after"]
+
+    bad = CallbackHooks({"around": Around(), "bad": Teller("bad", heard, ValueError("no bell"))})
+    tell = bad.teller("on_step_end")
+    assert tell is not None
+    with pytest.raises(PluginError, match=r"callback 'bad' failed in on_step_end: ValueError: no bell"):
+        tell(run=None)
+    tell = CallbackHooks({"around": Around(), "bad": Teller("bad", heard, ConfigError("wrong"))}).teller("on_step_end")
+    assert tell is not None
+    with pytest.raises(ConfigError, match="wrong"):
+        tell(run=None)
+
+
 def test_nobody_listens_costs_nothing() -> None:
     hooks = CallbackHooks({"a": Teller("a", [])})
     assert hooks.teller("on_gradients") is None
@@ -49,8 +122,7 @@ def test_a_failing_callback_is_named() -> None:
     callbacks = {"good": Teller("good", heard), "bad": Teller("bad", heard, ValueError("no bell"))}
     tell = CallbackHooks(callbacks).teller("on_step_end")
     assert tell is not None
-    # both are of one class; the name is that of a callback with the failing function
-    with pytest.raises(PluginError, match=r"failed in on_step_end: ValueError: no bell"):
+    with pytest.raises(PluginError, match=r"callback 'bad' failed in on_step_end: ValueError: no bell"):
         tell(run=None)
 
     class Bell:

@@ -8,13 +8,16 @@ A hundredth is lost in the noise of a run's total time, so its factors are measu
   without, in pairs of an order drawn by lot: the median of the ratios of wall time, and its 95 % interval
   (bootstrap over pairs);
 - *at work*: the share of a run's wall time in which its saver was at work;
-- *waited*: the share in which the training waited for copies, or for the saver.
+- *waited*: the share in which the training waited for copies, or for the saver;
+- *asked*: the share of the callback's call at each step, which asks whether it is time to save: the median of
+  many calls after the run, times its steps.
 
-The cost is ``waited + at work * (1 - 1 / slowdown)``, for the callback as it is (``usual``) and for an
-``every_seconds`` so small that only the rules of rest hold saves back (``busy``). Both write the best and the
-last model at epochs' ends. A run takes half a minute, that of resnet18 some minutes, since one of its saves
-takes a second. What every run saves, at its start and its end, is left out, and so is the callback's
-call at each step. Waiting for the saver counts twice, in *waited* and in *at work*.
+The cost is ``asked + waited + at work * (1 - 1 / slowdown)``, for the callback as it is (``usual``), for an
+``every_seconds`` so small that only the rules of rest hold saves back (``busy``), and for the worst moment of such
+a run, the end of the epoch after its first save (``short``). All write the best and the last model at epochs'
+ends. A run takes half a minute, that of resnet18 some minutes, since one of its saves takes two seconds. What
+every run saves, at its start and its end, is left out. Waiting for the saver counts twice, in *waited* and
+in *at work*.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ import sys
 import tempfile
 import threading
 import time
+import timeit
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,7 +50,7 @@ CASES: dict[str, tuple[int, int, dict[str, Any]]] = {  # with the epochs of a st
     "resnet18 at 32 px, 2 threads": (1, 60, {"model": "resnet18", "threads": 2, "input_size": 32, "channels": 3}),
 }
 
-KINDS: dict[str, dict[str, Any]] = {"usual": {}, "busy": {"every_seconds": 1e-3}}
+KINDS: dict[str, dict[str, Any]] = {"usual": {}, "busy": {"every_seconds": 1e-3}, "short": {"every_seconds": 1e-3}}
 
 
 class Stretches:
@@ -99,25 +103,38 @@ def slowdown(data: Any, folder: Path, epochs: int, pairs: int, options: dict[str
 
 
 class Clock:
-    """Takes the time of the loop between its start and its end, and in it of the saver and of what waits for it."""
+    """Takes the time of the loop between its start and its end, and in it of the saver and of what waits for it.
+
+    Attributes:
+        short: whether runs stop at the end of the epoch after the first save that is not their start's.
+    """
 
     def __init__(self) -> None:
-        self.inside, self.wall, self.work, self.waits = False, 0.0, 0.0, 0.0
-        start, finish, next_job = loop.start, loop.finish, Background._next
+        self.inside, self.wall, self.work, self.waits, self.asked = False, 0.0, 0.0, 0.0, 0.0
+        self.short = False
+        start, end_epoch, finish, next_job = loop.start, loop.end_epoch, loop.finish, Background._next
 
         def started(run: Run) -> None:
             start(run)
             self.wall, self.work, self.waits, self.inside = -time.perf_counter(), 0.0, 0.0, True
 
+        def ended_epoch(run: Run) -> None:
+            end_epoch(run)
+            if self.short and run.last_save is not None and run.last_save.step:
+                run.stop("its first save is written")
+
         def finished(run: Run) -> None:
             self.wall, self.inside = self.wall + time.perf_counter(), False
             finish(run)
+            if tell := run.hooks.teller("on_step_end"):
+                calls = timeit.repeat(lambda: tell(run=run), number=1000, repeat=101)
+                self.asked = statistics.median(calls) / 1000 * run.step
 
         def timed_job(saver: Background) -> Callable[[], None] | None:
             job = next_job(saver)
             return job and self.counted(job, "work")
 
-        loop.start, loop.finish = started, finished
+        loop.start, loop.end_epoch, loop.finish = started, ended_epoch, finished
         Background._next = timed_job  # type: ignore[method-assign]
         for name in ("save_now", "save_models"):
             setattr(Run, name, self.counted(getattr(Run, name), "waits"))
@@ -150,14 +167,14 @@ def main() -> None:
             slower = interval(slowdown(data, place, stretch, pairs, options))
             print(f"{name}: slowdown {slower[0]:.3f} [{slower[1]:.3f}-{slower[2]:.3f}]", flush=True)
             for kind, callback in KINDS.items():
-                chosen = ["none", {"name": "checkpoint"} | callback]
+                chosen, clock.short = ["none", {"name": "checkpoint"} | callback], kind == "short"
                 clsfit.train(data, output=place / kind, callback=chosen, epochs=epochs, verbosity=0, **options)
                 saves = (place / kind / "log.txt").read_text().count("checkpoint of step") - 2
-                waited, work = clock.waits / clock.wall, clock.work / clock.wall
-                cost = [f"{waited + work * (1 - 1 / times):.2%}" for times in slower]
+                asked, waited, work = (part / clock.wall for part in (clock.asked, clock.waits, clock.work))
+                cost = [f"{asked + waited + work * (1 - 1 / times):.2%}" for times in slower]
                 print(
-                    f"  {kind}: cost {cost[0]} [{cost[1]}-{cost[2]}]: waited {waited:.2%}, at work {work:.2%}, "
-                    f"{saves} saves in {clock.wall:.0f} s",
+                    f"  {kind}: cost {cost[0]} [{cost[1]}-{cost[2]}]: asked {asked:.2%}, waited {waited:.2%}, "
+                    f"at work {work:.2%}, {saves} saves in {clock.wall:.1f} s",
                     flush=True,
                 )
 

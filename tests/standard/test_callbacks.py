@@ -146,8 +146,8 @@ def test_early_stop_resumes(values: list[float], patience: int, cut: int) -> Non
     assert (resumed.epoch, resumed.stopped) == (whole.epoch, whole.stopped)
 
 
-def last_save(seconds_ago: float, duration: float) -> Any:
-    return SimpleNamespace(step=0, finished_at=time.monotonic() - seconds_ago, duration=duration)
+def last_save(seconds_ago: float, duration: float, step: int = 8) -> Any:
+    return SimpleNamespace(step=step, finished_at=time.monotonic() - seconds_ago, duration=duration)
 
 
 def saves(callback: Checkpoint, run: FakeRun) -> bool:
@@ -169,6 +169,19 @@ def saves(callback: Checkpoint, run: FakeRun) -> bool:
 )
 def test_checkpoint_by_time(every: float | None, ago: float, duration: float, expected: bool) -> None:
     assert saves(Checkpoint(every_seconds=every), FakeRun(last_save=last_save(ago, duration))) is expected
+
+
+@pytest.mark.parametrize(("ago", "expected"), [(101.0, False), (299.0, False), (301.0, True)])
+def test_the_save_of_step_0_is_a_third_of_the_next(ago: float, expected: bool) -> None:
+    assert saves(Checkpoint(), FakeRun(last_save=last_save(ago, 2.0, step=0))) is expected
+
+
+def test_each_save_has_a_rest_of_its_own() -> None:
+    run, callback = FakeRun(last_save=last_save(101.0, 2.0)), Checkpoint()
+    assert saves(callback, run)
+    for save, expected in ((None, False), (last_save(101.0, 3.0), False), (last_save(151.0, 3.0), True)):
+        run.saved, run.last_save = [], save
+        assert saves(callback, run) is expected
 
 
 def test_checkpoint_by_time_needs_a_first_save() -> None:

@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING
 from clsfit import hookimpl
 
 if TYPE_CHECKING:
+    from clsfit.engine.records import LastSave
     from clsfit.engine.run import Run
 
 _REST = 50
 """A save by time waits for so many times what the last one took, model files included: 2 % of a run at most."""
+
+_GROWTH = 3
+"""The next save takes so many times what that of step 0 took: a fresh optimizer has no state yet, which is
+twice the weights for Adam, and model files come with the epochs' ends."""
 
 
 class Checkpoint:
@@ -26,7 +31,7 @@ class Checkpoint:
         every_epochs: epochs, >= 1.
         every_seconds: seconds from the end of the last save to the beginning of the next, at the first
             step after them; not before 50 times the duration of the last save, with that of the model files
-            since the one before it.
+            since the one before it (150 times that of step 0, which is about a third of the next).
     """
 
     def __init__(
@@ -38,6 +43,8 @@ class Checkpoint:
     ) -> None:
         self.monitor = monitor
         self.every_steps, self.every_epochs, self.every_seconds = every_steps, every_epochs, every_seconds
+        self._known: LastSave | None = None
+        self._next_at = 0.0
 
     def check(self, run: Run) -> None:
         """Refuses a key that metrics.jsonl will not have."""
@@ -63,7 +70,10 @@ class Checkpoint:
             run.save_checkpoint()
 
     def _time_is_up(self, run: Run) -> bool:
-        if self.every_seconds is None or run.last_save is None:
+        last = run.last_save
+        if self.every_seconds is None or last is None:
             return False
-        wait = max(self.every_seconds, _REST * run.last_save.duration)
-        return time.monotonic() - run.last_save.finished_at >= wait
+        if last is not self._known:  # it is asked at every step, and there are some microseconds for that
+            rest = _REST * (1 if last.step else _GROWTH)
+            self._known, self._next_at = last, last.finished_at + max(self.every_seconds, rest * last.duration)
+        return time.monotonic() >= self._next_at
