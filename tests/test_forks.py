@@ -51,3 +51,17 @@ def test_it_is_another_interpreter_where_the_environment_asks_for_one(
     (tmp_path / "sitecustomize.py").write_text("import os; os._exit(77)")
     env = dict(os.environ) | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
     assert run_command(["--help"], pictures.parent, env)[0] == 77
+
+
+def test_it_ends_as_an_interpreter_does() -> None:
+    code = """
+import atexit, sys, threading, time
+sys.path[:0] = sys.argv[1:]
+import forks
+atexit.register(lambda: print("handlers"))
+threading.Thread(target=lambda: (time.sleep(0.2), print("threads"))).start()
+forks.become({"words": ["--version"], "cwd": ".", "env": {}}, [])
+"""
+    places = [str(Path(__file__).parent), *sys.path]
+    done = subprocess.run([sys.executable, "-c", code, *places], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.splitlines()[-2:]) == (0, ["threads", "handlers"])

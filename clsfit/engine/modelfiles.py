@@ -33,9 +33,14 @@ class _Moment:
         """The weights in safetensors' format."""
         return to_blob(self._tensors)
 
-    def write(self, path: Path) -> None:
-        """Writes the model file."""
-        modelfile.write(path, self.blob, self.header)
+    def write(self, directory: Path, name: str) -> None:
+        """Writes the model file ``name``."""
+        modelfile.write(directory / name, self.blob, self.header)
+
+    def write_alone(self, directory: Path) -> None:
+        """Writes ``last``; a ``last.raw`` is of before a resume without the average, by accepted changes."""
+        self.write(directory, modelfile.LAST)
+        durable.remove_file(directory / modelfile.RAW)
 
 
 def save_models(run: Run, names: tuple[str, ...]) -> None:
@@ -44,17 +49,16 @@ def save_models(run: Run, names: tuple[str, ...]) -> None:
     Written while training goes on, and not too often: a file that waits is replaced by the next epoch's.
     Where validation judges an average, ``last`` has the trained weights beside it, as ``last.raw``.
     """
-    directory = run.directory
-    assert directory is not None
-    raw, judged = directory.path / "last.raw.safetensors", _Moment(run, run.judged)
-    jobs = {name: partial(judged.write, directory.path / f"{name}.safetensors") for name in names}
-    if "last" in names:
-        if run.judged is not run.model:
-            jobs["last.raw"] = partial(_Moment(run, run.model).write, raw)
-        elif raw.exists():  # of before a resume without the average, by accepted changes
-            jobs["last.raw"] = partial(durable.remove_file, raw)
-    for name, job in jobs.items():
-        run.saver.replace(name, job)
+    assert run.directory is not None
+    folder, model = run.directory.path, run.judged
+    judged = _Moment(run, model)
+    if "best" in names:
+        run.saver.replace("best", partial(judged.write, folder, modelfile.BEST))
+    if "last" in names and model is run.model:
+        run.saver.replace("last", partial(judged.write_alone, folder))
+    elif "last" in names:
+        run.saver.replace("last", partial(judged.write, folder, modelfile.LAST))
+        run.saver.replace("raw", partial(_Moment(run, run.model).write, folder, modelfile.RAW))
 
 
 def keep_best(run: Run) -> None:

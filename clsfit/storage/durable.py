@@ -253,7 +253,9 @@ def resource_errors(path: Path, size: int | None = None, doing: str = "written")
             reason = "it is a symbolic link"
         if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
             reason += _space(path, size)
-        raise ResourceError(f"it could not be {doing}: {reason}", printable(str(path)), remedy_of(error)) from error
+        own = doing == "removed" and isinstance(error, IsADirectoryError)
+        remedy = "move it away" if own else remedy_of(error)
+        raise ResourceError(f"it could not be {doing}: {reason}", printable(str(path)), remedy) from error
 
 
 def free_bytes(path: Path) -> int | None:

@@ -171,8 +171,8 @@ def test_checkpoint_by_time(every: float | None, ago: float, duration: float, ex
     assert saves(Checkpoint(every_seconds=every), FakeRun(last_save=last_save(ago, duration))) is expected
 
 
-@pytest.mark.parametrize(("ago", "expected"), [(101.0, False), (299.0, False), (301.0, True)])
-def test_the_save_of_step_0_is_a_third_of_the_next(ago: float, expected: bool) -> None:
+@pytest.mark.parametrize(("ago", "expected"), [(101.0, False), (599.0, False), (601.0, True)])
+def test_the_save_of_step_0_is_a_sixth_of_the_next(ago: float, expected: bool) -> None:
     assert saves(Checkpoint(), FakeRun(last_save=last_save(ago, 2.0, step=0))) is expected
 
 

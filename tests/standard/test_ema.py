@@ -11,7 +11,7 @@ import torch
 from clsfit_standard.callbacks.ema import EMA
 
 import clsfit
-from clsfit.errors import ConfigError
+from clsfit.errors import ConfigError, ResourceError
 
 OPTIONS: dict[str, Any] = {
     "model": {"name": "small_cnn", "width": 4},
@@ -106,6 +106,16 @@ def test_without_it_no_file_of_it_stays(pictures: Path, tmp_path: Path) -> None:
     changed = OPTIONS | {"callback": ["none", "checkpoint"]}
     clsfit.train(pictures, output=tmp_path / "run", resume=True, accept_changes=True, **changed)
     assert not (tmp_path / "run" / "last.raw.safetensors").exists()
+
+
+def test_a_file_of_it_that_cannot_be_removed_is_named(pictures: Path, tmp_path: Path) -> None:
+    clsfit.train(pictures, output=tmp_path / "run", **OPTIONS | {"epochs": 1})
+    (tmp_path / "run" / "last.raw.safetensors").unlink()
+    (tmp_path / "run" / "last.raw.safetensors").mkdir()
+    changed = OPTIONS | {"callback": ["none", "checkpoint"]}
+    with pytest.raises(ResourceError, match="could not be removed: is a directory") as caught:
+        clsfit.train(pictures, output=tmp_path / "run", resume=True, accept_changes=True, **changed)
+    assert str(caught.value).splitlines()[1:] == [str(tmp_path / "run" / "last.raw.safetensors"), "move it away"]
 
 
 def test_two_averages_are_refused(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

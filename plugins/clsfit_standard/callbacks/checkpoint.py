@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 _REST = 50
 """A save by time waits for so many times what the last one took, model files included: 2 % of a run at most."""
 
-_GROWTH = 3
-"""The next save takes so many times what that of step 0 took: a fresh optimizer has no state yet, which is
-twice the weights for Adam, and model files come with the epochs' ends."""
+_GROWTH = 6
+"""The next save may take so many times what that of step 0 took: a fresh optimizer has no state yet, which is
+twice the weights for Adam, model files come with the epochs' ends, and training goes on beside it."""
 
 
 class Checkpoint:
@@ -31,7 +31,7 @@ class Checkpoint:
         every_epochs: epochs, >= 1.
         every_seconds: seconds from the end of the last save to the beginning of the next, at the first
             step after them; not before 50 times the duration of the last save, with that of the model files
-            since the one before it (150 times that of step 0, which is about a third of the next).
+            since the one before it (300 times that of step 0, which is smaller and has the machine to itself).
     """
 
     def __init__(
