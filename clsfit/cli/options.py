@@ -70,13 +70,22 @@ class Option:
         negative = ["--no-" + name[2:] for name in self.names if self.shape == "flag" and name.startswith("--")]
         return [*self.names, *negative]
 
+    def is_in(self, names: Collection[str]) -> bool:
+        """Whether ``names`` (of :func:`possible_names`) have one of its own."""
+        return any(_plain(name) in names for name in self.all_names())
+
     def row(self) -> tuple[str, str, str, str]:
         """Name, type, default and help, for listings."""
         kind = self.label + (f" {self.bounds}" if self.bounds else "")
         return self.names[0], kind, "" if self.default is None else f"[{self.default}]", self.help
 
-    def parameter(self) -> inspect.Parameter:
-        """The parameter of a command's function from which Typer makes the option."""
+    def parameter(self, *, taken: bool = True) -> inspect.Parameter:
+        """The parameter of a command's function from which Typer makes the option.
+
+        Args:
+            taken: False if the arguments do not name it: it is never parsed, and may be a switch. Typer
+                builds a validator for each option that takes a value, given or not.
+        """
         names = list(self.names)
         kind: Any = str | None
         default: Any = None
@@ -89,6 +98,8 @@ class Option:
             kind = list[str] | None
         elif isinstance(self.shape, int):
             kind = tuple[(str,) * self.shape] | None  # type: ignore[misc]
+        if not taken:
+            kind, default = bool, False
         option = typer.Option(
             *names,
             metavar=f"<{self.label}>" if self.label in _METAVARS else "",
@@ -197,6 +208,12 @@ def completer(values: Iterable[tuple[str, str]]) -> Completer:
     """Proposes those of ``values`` (with their help) that begin as typed."""
     known = list(values)
     return lambda incomplete: [pair for pair in known if pair[0].startswith(incomplete)]
+
+
+def possible_names(arguments: Collection[str]) -> set[str]:
+    """Every option that ``arguments`` may name: ``--lr=1`` is ``--lr``, ``-qoD`` may be ``-q``, ``-o``, ``-D``."""
+    long = {_plain(word.partition("=")[0]) for word in arguments if word.startswith("--")}
+    return long | {f"-{letter}" for word in arguments if word[:1] == "-" for letter in word[1:]}
 
 
 def split_tuples(arguments: Sequence[str], known: Iterable[Option]) -> list[str]:

@@ -92,10 +92,11 @@ def add(app: typer.Typer, help_text: str, arguments: Sequence[str], completing: 
         }
         return lambda: _train(plugins, given, values["data"])
 
+    named, described = options.possible_names(arguments), not completing and scan.tolerant
     made = [
         inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context),
         inspect.Parameter("data", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_data(plugins)),
-        *(option.parameter() for option in known),
+        *(option.parameter(taken=described or option.is_in(named)) for option in known),
         inspect.Parameter("help_", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_HELP),
     ]
     train.__signature__ = inspect.Signature(made)  # type: ignore[attr-defined]

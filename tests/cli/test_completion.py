@@ -50,6 +50,10 @@ def complete(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[st
         ("clsfit evaluate m --split t", ["train", "test"]),
         ("clsfit train --loss nothing --epo", ["--epochs"]),
         ("clsfit train -c nowhere.yaml --epo", ["--epochs"]),
+        ("clsfit train --batch_size 8 --loss focal dig", ["digits"]),  # 8 and focal are no DATA
+        ("clsfit train --epochs 2 --epo", []),
+        ("clsfit train --metric f1 --metri", ["--metric", "--metric.f1.average", "--metric.f1.zero_division"]),
+        ("clsfit train --no-plu", ["--no-plugins"]),
     ],
 )
 def test_bash(line: str, offered: list[str], complete: Any) -> None:

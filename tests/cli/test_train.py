@@ -60,6 +60,11 @@ def test_hyphens_and_underscores_are_one(name: str, size: str, config: Any) -> N
     assert tree["batch_size"] == 8
 
 
+@pytest.mark.parametrize("words", ["-o run", "-orun", "-qo run", "-qorun", "-vqorun", "--output=run"])
+def test_ways_to_write_an_option_with_a_value(words: str, run: Run) -> None:
+    run("train", "nowhere", *words.split(), code=3)  # and not 2
+
+
 def test_a_hyphen_in_a_component_name(config: Any) -> None:
     tree = config("--callback.early-stop.min-delta", 0.5)
     assert entry(tree, "callback", "early_stop")["min_delta"] == 0.5
