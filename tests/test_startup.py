@@ -86,6 +86,14 @@ def test_completion_imports_nothing_heavy(line: str, tmp_path: Path) -> None:
     assert len(text.split()) > 0
 
 
+@pytest.mark.parametrize("line", ["clsfit train ", "clsfit train --loss ", "clsfit train --loss focal --optimizer a"])
+def test_a_name_is_completed_without_reading_recipes(line: str, tmp_path: Path) -> None:
+    env = {"_CLSFIT_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    ((code, imported, text),) = probe([], watched={"yaml.loader", "clsfit.resume"}, cwd=tmp_path, env=env)
+    assert (code, imported) == (0, [])
+    assert len(text.split()) > 0
+
+
 USAGE_ERRORS = {
     "trian": 2,
     "train --loss focl": 2,

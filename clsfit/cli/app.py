@@ -57,7 +57,7 @@ def parse(arguments: Sequence[str]) -> Job | int:
     """
     completing = COMPLETE in os.environ
     words = completion_words() if completing else list(arguments)
-    asked = next((word for word in words if not word.startswith("-")), "")
+    asked = next((word for word in words if word and not word.startswith("-")), "")
     if not completing and (not words or (len(words) == 1 and asked in GROUPS)):
         words.append("--help")
     if completing:
@@ -81,7 +81,7 @@ def parse(arguments: Sequence[str]) -> Job | int:
 
 def _build(asked: str, words: list[str], completing: bool) -> typer.Typer:
     # An option that is not given still makes Typer import pydantic, so the program's own are there for itself only.
-    own = words[:1] != [asked]
+    own = not asked or words[:1] != [asked]
     app = typer.Typer(
         cls=pages.Group,
         help=HELP,
@@ -129,12 +129,13 @@ def with_hyphens(name: str) -> str:
 
 
 def completion_words() -> list[str]:
-    """The words on the line that a shell wants completed, without the program's name."""
+    """The words on the line that a shell wants completed, without the program's name; the last may be empty."""
     line = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS") or ""
     try:
-        return shlex.split(line)[1:]
+        words = shlex.split(line)[1:]
     except ValueError:  # an open quote
         return line.split()[1:]
+    return [*words, ""] if line.endswith(" ") else words
 
 
 def _usage_error(error: typer.TyperException, asked: str) -> ConfigError:

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from clsfit.cli.options import text_of
-from clsfit.config import layers, yaml
+from clsfit.config import layers
 from clsfit.config.layers import SLOTS, Layer, kind_of
 from clsfit.config.merge import merge
-from clsfit.config.resolve import Switches, switches
+from clsfit.config.resolve import Switches, recipe_layer, switches
 from clsfit.errors import ClsfitError
 from clsfit.parameters import match
 from clsfit.registry import REPEATABLE, Offer, Plugins
@@ -147,7 +147,7 @@ class Scan:
 
     def _layers(self, plugins: Plugins) -> Iterator[Layer]:
         for name in ["default", *self.values["--recipe"][-1:]]:
-            layer = self.attempt(_recipe, plugins, name)
+            layer = self.attempt(recipe_layer, plugins, name)
             if layer is not None:
                 yield layer
         yield from self._own_layers(plugins)
@@ -189,8 +189,3 @@ def _spelled(plugins: Plugins, kind: str, name: str) -> str:
     """A component's own spelling of ``name``, in which ``-`` may stand for ``_``."""
     provider, colon, bare = name.rpartition(":")
     return provider + colon + (match(bare, [offer.name for offer in plugins.offers(kind)]) or bare)
-
-
-def _recipe(plugins: Plugins, name: str) -> Layer:
-    text = plugins.find("recipe", name).resource()
-    return layers.read_layer(yaml.parse(text, f"recipe {name}"), f"recipe {name}", is_recipe=True)

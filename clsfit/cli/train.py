@@ -79,7 +79,7 @@ def add(app: typer.Typer, help_text: str, arguments: Sequence[str], completing: 
     if not completing:
         common.say_failed(plugins)
     scan.check_resumed(plugins)
-    selected = scan.select(plugins)
+    selected = [] if completing and _completes_a_plain_value(arguments) else scan.select(plugins)
     known = _options(plugins, scan, selected)
     if not scan.tolerant:
         options.check(arguments, known, plugins, [chosen.offer for chosen in selected])
@@ -103,6 +103,12 @@ def add(app: typer.Typer, help_text: str, arguments: Sequence[str], completing: 
     train.__annotations__ = {parameter.name: parameter.annotation for parameter in made}
     app.command("train", help=help_text, epilog=EPILOG, add_help_option=False)(train)
     return options.split_tuples(arguments, known)
+
+
+def _completes_a_plain_value(arguments: Sequence[str]) -> bool:
+    """Whether the last word is DATA, or the value of an option of ours: then nobody asks for a component's options."""
+    *before, last = arguments or [""]
+    return not last.startswith("-") and not (before and before[-1].startswith("--") and "." in before[-1])
 
 
 def _show_help(ctx: typer.Context, asked: bool) -> None:

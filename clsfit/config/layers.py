@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clsfit.config import yaml
 from clsfit.config.settings import ALIASES, NAMES, option_name
-from clsfit.config.yaml import Value
+from clsfit.config.values import Value, wrap
 from clsfit.errors import ConfigError, printable
 from clsfit.parameters import Text, match, shown
 from clsfit.registry import REPEATABLE, Plugins, nearest
@@ -169,20 +168,22 @@ def set_layer(item: str) -> Layer:
 
 def _nested(head: str, rest: list[str], text: str, where: str) -> Value:
     """A typed text below the path of a dotted key."""
+    from clsfit.config import yaml
+
     meaning = yaml.parse_value(text)
     typed = Text(meaning if isinstance(meaning, str) else text, meaning)  # quotes are taken off
     if rest and head in NAMES:
         raise ConfigError(f"{head} has no parameters", where)
     if head in REPEATABLE and len(rest) > 1:  # a provider's name may hold dots
-        return yaml.wrap({head: {".".join(rest[:-1]): {rest[-1]: typed}}}, where)
+        return wrap({head: {".".join(rest[:-1]): {rest[-1]: typed}}}, where)
     if rest and head in SINGLE:
-        return yaml.wrap({head: {".".join(rest): typed}}, where)
+        return wrap({head: {".".join(rest): typed}}, where)
     whole: Any = meaning if isinstance(meaning, dict | list) else typed
     if rest:
-        return yaml.wrap({head: {rest[0]: None if meaning is None or not text else whole}}, where)
+        return wrap({head: {rest[0]: None if meaning is None or not text else whole}}, where)
     if head in REPEATABLE and isinstance(meaning, str) and "," in meaning:
         whole = [name.strip() for name in meaning.split(",")]
-    return yaml.wrap({head: whole}, where)
+    return wrap({head: whole}, where)
 
 
 def environment_layers(environ: Mapping[str, str], plugins: Plugins | None) -> list[Layer]:
@@ -238,6 +239,8 @@ def option_layer(options: Mapping[str, Any]) -> Layer:
 
 
 def _option(value: Any, where: str) -> Value:
+    from clsfit.config import yaml
+
     if isinstance(value, Mapping):
         below = {key: _option(v, where if key == "name" else f"{where}.{key}") for key, v in value.items()}
         return Value(below, where)
@@ -257,4 +260,10 @@ def file_layers(files: Iterable[Path]) -> list[Layer]:
     Raises:
         ConfigError: with file and line.
     """
-    return [read_layer(yaml.read_file(Path(path)), str(path)) for path in files]
+    return [_file_layer(Path(path)) for path in files]
+
+
+def _file_layer(path: Path) -> Layer:
+    from clsfit.config import yaml
+
+    return read_layer(yaml.read_file(path), str(path))

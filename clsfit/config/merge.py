@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clsfit.config.layers import SINGLE, SLOTS, Layer, Pick, kind_of
-from clsfit.config.yaml import Value
+from clsfit.config.values import Value
 from clsfit.errors import ClsfitError, ConfigError, DataError, PluginError, printable
 from clsfit.parameters import match, parameters_of
 from clsfit.registry import Offer, Plugins, nearest

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clsfit.config import yaml
 from clsfit.config.checks import check_monitors
 from clsfit.config.layers import (
     SINGLE,
@@ -127,16 +126,24 @@ def _layers(
     sets: Iterable[str],
     options: Mapping[str, Any] | None,
 ) -> list[Layer]:
-    layers = [_recipe_layer(plugins, DEFAULT_RECIPE)]
+    layers = [recipe_layer(plugins, DEFAULT_RECIPE)]
     if recipe is not None and recipe != DEFAULT_RECIPE:
-        layers.append(_recipe_layer(plugins, recipe))
+        layers.append(recipe_layer(plugins, recipe))
     layers += file_layers(files)
     layers += environment_layers(environ, plugins)
     layers += [set_layer(item) for item in sets]
     return [*layers, option_layer(options or {})]
 
 
-def _recipe_layer(plugins: Plugins, name: str) -> Layer:
+def recipe_layer(plugins: Plugins, name: str) -> Layer:
+    """What a recipe sets.
+
+    Raises:
+        ConfigError: nothing offers it, two strangers do, or it is no configuration.
+        PluginError: the provider that it names is not installed or failed to load.
+    """
+    from clsfit.config import yaml  # PyYAML takes a while to import, and completion seldom needs it
+
     if name == DEFAULT_RECIPE and not any(offer.name == name for offer in plugins.offers("recipe")):
         raise ConfigError(
             "there is no recipe 'default': the plugins that offer one are switched off, missing or broken",

@@ -9,7 +9,6 @@ from enum import Enum
 from pathlib import PurePath
 from typing import Any
 
-from clsfit.config import yaml
 from clsfit.config.layers import SINGLE, SLOTS
 from clsfit.config.settings import Settings, written
 from clsfit.parameters import free_on_resume
@@ -80,6 +79,8 @@ class Config:
 
     def to_yaml(self) -> str:
         """:meth:`tree` as the text of config.yaml."""
+        from clsfit.config import yaml
+
         return yaml.dump(self.tree())
 
     def replace_settings(self, **changes: Any) -> Config:

@@ -54,6 +54,10 @@ def complete(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[st
         ("clsfit train --epochs 2 --epo", []),
         ("clsfit train --metric f1 --metri", ["--metric", "--metric.f1.average", "--metric.f1.zero_division"]),
         ("clsfit train --no-plu", ["--no-plugins"]),
+        ("clsfit train --loss focal --los", ["--loss.gamma", "--loss.class_weights"]),
+        ("clsfit train --metric f1 --metric.f1.average ", ["macro", "micro", "weighted"]),
+        ("clsfit ", ["train", "evaluate", "predict", "import", "plugins", "config"]),
+        ("clsfit --vers", ["--version"]),
     ],
 )
 def test_bash(line: str, offered: list[str], complete: Any) -> None:
