@@ -81,7 +81,7 @@ def parse(arguments: Sequence[str]) -> Job | int:
 
 def _build(asked: str, words: list[str], completing: bool) -> typer.Typer:
     # An option that is not given still makes Typer import pydantic, so the program's own are there for itself only.
-    own = not asked or words[:1] != [asked]
+    own = words[:1] != [asked]
     app = typer.Typer(
         cls=pages.Group,
         help=HELP,
