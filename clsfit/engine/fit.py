@@ -1,5 +1,7 @@
 """The loop. Read it top-down: ``fit``, then ``train_epoch``, then the small verbs they call.
 
+One step, from the pictures to the update, is ``engine/step.py``.
+
 The drawing of the loop with the callbacks' moments: ``docs/explanation/training-loop.md``.
 """
 
@@ -12,10 +14,9 @@ from contextlib import suppress
 from typing import Any
 
 from clsfit.engine.blame import raise_blamed
-from clsfit.engine.closure import Closure
 from clsfit.engine.device import reseed
 from clsfit.engine.divergence import Watch
-from clsfit.engine.infer import evaluate, loss_sum, takes_images
+from clsfit.engine.infer import evaluate
 from clsfit.engine.modelfiles import save_summary
 from clsfit.engine.modes import training_mode
 from clsfit.engine.proof import check_room, prove
@@ -62,39 +63,18 @@ def fit(run: Run) -> None:
 
 def train_epoch(run: Run) -> None:
     """What is left of the current epoch: one optimizer step per window of micro-batches."""
-    model, loss, optimizer, precision, sums = run.model, run.loss, run.optimizer, run.precision, run.sums
-    on_gradients, on_step_end = run.hooks.teller("on_gradients"), run.hooks.teller("on_step_end")
+    optimizer, scheduler_steps = run.optimizer, "step" in moments_of(run.scheduler)
+    on_step_end = run.hooks.teller("on_step_end")
     begin_epoch(run)
-    with_images, scheduler_steps, parameters = takes_images(loss), "step" in moments_of(run.scheduler), run.parameters
+    training_mode(run.model)
+    run.loss.train()
     watch = Watch(run)
-    again = Closure(run, watch)
-    training_mode(model)
-    loss.train()
+    take_step = run.mode.begin(run, watch)
     started = time.perf_counter() - run.train_seconds
     batches = run.epoch_batches()
     for window in steps(run):
         reseed(run.device, step_seed(run.seed, run.step))
-        again.window, rows, totals = [], [], []
-        for _ in window.bounds:
-            batch = next(batches)
-            with precision.autocast():
-                logits = model(batch.images)
-            logits = logits.float()
-            values = loss(logits, batch.targets, images=batch.images) if with_images else loss(logits, batch.targets)
-            total = loss_sum(values, batch)
-            precision.scale(total / window.samples).backward()  # type: ignore[no-untyped-call]
-            totals.append(total.detach())
-            sums.add(logits.detach(), batch.targets, totals[-1])
-            rows.append(batch.rows)
-            if again.arguments:
-                again.window.append(batch)
-        precision.check([p.grad for p in parameters if p.grad is not None], totals)
-        if on_gradients:
-            on_gradients(run=run)
-        if watch.may_step(rows):
-            with run.rates():
-                optimizer.step(*again.arguments)
-        optimizer.zero_grad()
+        take_step(window, batches)
         run.lr = optimizer.param_groups[0]["lr"] * run.lr_factor
         if scheduler_steps:
             run.scheduler.step()
@@ -112,7 +92,7 @@ def train_epoch(run: Run) -> None:
             if run.stop_reason:
                 break
     watch.read(run.step)
-    sums.settle()
+    run.sums.settle()
     run.train_seconds = time.perf_counter() - started
 
 

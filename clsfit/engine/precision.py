@@ -72,10 +72,11 @@ class Precision:
             torch.maximum(self.diverged, self.found * (self._scale <= 1.0), out=self.diverged)
             torch.maximum(self.found, self.diverged, out=self.found)
             bad = self.found > 0
-            self._good = torch.where(bad, 0.0, self._good + 1)
-            grow = self._good >= self.interval
-            self._good = torch.where(grow, 0.0, self._good)
-            self._scale = self._scale * torch.where(bad, self.backoff, torch.where(grow, self.growth, 1.0))
+            good = torch.where(bad, 0.0, self._good + 1)
+            grow = good >= self.interval
+            # in place: a CUDA graph reads and writes the same memory at every replay
+            self._good.copy_(torch.where(grow, 0.0, good))
+            self._scale.mul_(torch.where(bad, self.backoff, torch.where(grow, self.growth, 1.0)))
 
     def state_dict(self) -> dict[str, Any]:
         """The scale and the good steps since it last changed."""
@@ -84,7 +85,8 @@ class Precision:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of :meth:`state_dict`."""
         if self._scales and state:
-            self._scale, self._good = state["scale"].to(self.device), state["good"].to(self.device)
+            self._scale.copy_(state["scale"])
+            self._good.copy_(state["good"])
 
 
 def _check(tensors: list[torch.Tensor], found: torch.Tensor, inverse: torch.Tensor) -> None:

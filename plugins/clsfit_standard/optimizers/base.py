@@ -37,6 +37,11 @@ class LightOptimizer(torch.optim.Optimizer):
     _step_supports_amp_scaling: bool
     state_dict = _plain("state_dict")
 
+    @property
+    def graph_safe(self) -> bool:
+        """Whether a CUDA graph may hold its step: the fused kernels read rates and flag from the device."""
+        return self._step_supports_amp_scaling
+
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Adds a group ``{"params": tensors}``; options that it lacks are the optimizer's own."""
         _add_param_group(self, param_group)
