@@ -63,8 +63,8 @@ class Closure:
             with run.precision.autocast():
                 logits = self._forward(batch.images)
             extra = {"images": batch.images} if self._with_images else {}
-            total = loss_sum(run.loss(logits.float(), batch.targets, **extra), batch)
-            run.precision.scale(total / samples).backward()  # type: ignore[no-untyped-call]
-            totals.append(total.detach())
+            values = run.loss(logits.float(), batch.targets, **extra)
+            run.precision.backward(values, batch.weights, len(batch.rows), samples)
+            totals.append(loss_sum(values.detach(), batch))
         run.precision.check([p.grad for p in run.parameters if p.grad is not None], totals)
         return torch.stack(totals).sum() / samples

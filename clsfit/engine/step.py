@@ -80,6 +80,7 @@ class Step:
         self._add, self._may_step = sums.add, (guard or watch).may_step
         self._again = Closure(run, watch, forward)
         self._on_gradients = run.hooks.teller("on_gradients")
+        self._clear = _clearing(run.optimizer, self._parameters)
 
     def __call__(self, window: Window, batches: Iterator[Batch]) -> None:
         """Trains ``window``.
@@ -95,9 +96,9 @@ class Step:
                 logits = self._forward(batch.images)
             logits = logits.float()
             extra: dict[str, Any] = {"images": batch.images} if self._with_images else {}
-            total = loss_sum(loss(logits, batch.targets, **extra), batch)
-            precision.scale(total / window.samples).backward()  # type: ignore[no-untyped-call]
-            totals.append(total.detach())
+            values = loss(logits, batch.targets, **extra)
+            precision.backward(values, batch.weights, len(batch.rows), window.samples)
+            totals.append(loss_sum(values.detach(), batch))
             self._add(logits.detach(), batch.targets, totals[-1])
             rows.append(batch.rows)
             if again.arguments:
@@ -108,4 +109,18 @@ class Step:
         if self._may_step(rows):
             with self._run.rates():
                 self._optimizer.step(*again.arguments)
-        self._optimizer.zero_grad()
+        self._clear()
+
+
+def _clearing(optimizer: Any, parameters: list[torch.nn.Parameter]) -> Callable[[], None]:
+    """``optimizer.zero_grad``, or what torch's own does, less the record for its profiler: that takes 6 % of a
+    small model's step."""
+    clear: Callable[[], None] = optimizer.zero_grad
+    if getattr(clear, "__func__", None) is not torch.optim.Optimizer.zero_grad:
+        return clear
+
+    def drop() -> None:
+        for parameter in parameters:
+            parameter.grad = None
+
+    return drop
