@@ -10,7 +10,7 @@ import sys
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -39,11 +39,9 @@ class Compiled:
     def __init__(self, run: Run) -> None:
         self._plain, self._size = run.model, full_size(run)
         # Kernels for the CPU are compiled for a number of threads, on which their sums depend.
-        options: dict[str, str | int | bool] | None = None
-        if run.device.type == "cpu":
-            options = {"cpp.threads": torch.get_num_threads()}
+        options: dict[str, Any] = {"cpp.threads": torch.get_num_threads()} if run.device.type == "cpu" else {}
         torch.compiler.reset()  # or what this process compiled before would count against dynamo's limits
-        self._fast = torch.compile(run.model, dynamic=False, options=options)
+        self._fast = torch.compile(run.model, dynamic=False, options=options or None)
 
     def begin(self, run: Run, watch: Watch) -> TakeStep:
         """See :class:`clsfit.engine.step.Mode`.

@@ -40,7 +40,7 @@ class Graphed:
 
     def __init__(self, name: str, run: Run, forward: Forward) -> None:
         self.name, self._forward, self._size = name, forward, full_size(run)
-        self._stream = torch.cuda.Stream(run.device)
+        self._stream = torch.cuda.Stream(run.device)  # type: ignore[no-untyped-call]
         self._warm = 0
         self._surroundings: Any = None
         self._captured: Captured | None = None

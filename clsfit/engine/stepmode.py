@@ -88,7 +88,7 @@ def decide(config: Config, run: Run) -> tuple[Mode, str]:
         ConfigError: the run cannot be executed in the way that was asked for.
         ResourceError: the machine lacks what it needs.
     """
-    asked, reason = config.settings.step, ""
+    asked, reason = str(config.settings.step), ""
     if asked == "auto":
         asked, reason = choose(_facts(config, run))
     parts = asked.split("+")
@@ -158,7 +158,7 @@ def _facts(config: Config, run: Run) -> Facts:
     )
 
 
-class _Operations(TorchDispatchMode):
+class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts what is called."""
 
     count = 0
@@ -175,7 +175,8 @@ def _work(run: Run) -> tuple[float, int]:
     finish = run.header["finish"]
     images = torch.zeros(2, finish["channels"], *finish["input_size"], device=run.device)
     run.model.eval()
-    with torch.no_grad(), run.precision.autocast(), FlopCounterMode(display=False) as counted, _Operations() as called:
+    counted, called = FlopCounterMode(display=False), _Operations()  # type: ignore[no-untyped-call]
+    with torch.no_grad(), run.precision.autocast(), counted, called:
         run.model(images)
     whole = 1 + _BACKWARD
     samples = max(window.samples for window in run.windows)
