@@ -13,6 +13,8 @@ from clsfit.hookspecs import PROJECT, Moments
 
 Teller = Callable[..., None]
 
+_RUN = ("run",)  # what most listeners ask for
+
 
 class CallbackHooks:
     """The callbacks of one run, in the order of its configuration.
@@ -53,14 +55,19 @@ class CallbackHooks:
         if any(each.wrapper or each.hookwrapper for each in implementations):
             return _wrapped(moment, caller, implementations)
 
+        calls = [(each.function, each.argnames, each.plugin_name) for each in implementations]
+
         def tell(**arguments: Any) -> None:
             try:
-                for each in implementations:
-                    each.function(*[arguments[name] for name in each.argnames])
+                for function, names, owner in calls:
+                    if names == _RUN:
+                        function(arguments["run"])
+                    else:
+                        function(*[arguments[name] for name in names])
             except ClsfitError:
                 raise
             except Exception as error:
-                raise _failure(moment, each.plugin_name, error) from error
+                raise _failure(moment, owner, error) from error
 
         return tell
 

@@ -103,7 +103,7 @@ class Step:
             rows.append(batch.rows)
             if again.arguments:
                 again.window.append(batch)
-        precision.check([p.grad for p in self._parameters if p.grad is not None], totals)
+        precision.check([g for p in self._parameters if (g := p.grad) is not None], totals)
         if self._on_gradients:
             self._on_gradients(run=self._run)
         if self._may_step(rows):
