@@ -13,8 +13,6 @@ from clsfit.hookspecs import PROJECT, Moments
 
 Teller = Callable[..., None]
 
-_RUN = ("run",)  # what most listeners ask for
-
 
 class CallbackHooks:
     """The callbacks of one run, in the order of its configuration.
@@ -55,19 +53,14 @@ class CallbackHooks:
         if any(each.wrapper or each.hookwrapper for each in implementations):
             return _wrapped(moment, caller, implementations)
 
-        calls = [(each.function, each.argnames, each.plugin_name) for each in implementations]
-
         def tell(**arguments: Any) -> None:
             try:
-                for function, names, owner in calls:
-                    if names == _RUN:
-                        function(arguments["run"])
-                    else:
-                        function(*[arguments[name] for name in names])
+                for each in implementations:
+                    each.function(*[arguments[name] for name in each.argnames])
             except ClsfitError:
                 raise
             except Exception as error:
-                raise _failure(moment, owner, error) from error
+                raise _failure(moment, each.plugin_name, error) from error
 
         return tell
 
