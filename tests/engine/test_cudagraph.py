@@ -156,6 +156,15 @@ def test_a_graph_computes_what_python_would(train: Any, pictures: Path, tmp_path
         assert [each.replays for each in Recording.made] == ([3, 3 + 6] if unfrozen else [3 + 6 + 6])
 
 
+def test_the_short_batch_is_never_recorded(train: Any, pictures: Path, tmp_path: Path) -> None:
+    """Its step is the fourth here, when the graph would be recorded."""
+    eager = train("eager", "", {}, pictures, tmp_path / "eager", batch_size=16)
+    graph = train("graph", "", {}, pictures, tmp_path / "graph", batch_size=16)
+    assert_same(graph, eager)
+    if Recording.made:
+        assert [each.replays for each in Recording.made] == [3 + 3]
+
+
 def test_rates_follow_the_scheduler(train: Any, pictures: Path, tmp_path: Path) -> None:
     options = {"scheduler": {"name": "cosine", "warmup_steps": 5}}
     eager = train("eager", "", {}, pictures, tmp_path / "eager", **options)

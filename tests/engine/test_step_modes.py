@@ -274,6 +274,32 @@ def test_what_keeps_a_run_out_of_a_graph_is_named(
         assert line.startswith(start)
 
 
+OWN_CLEARING = """
+class Plain(torch.optim.SGD):
+    def __init__(self, params, lr: float = 0.1):
+        super().__init__(params, lr)
+
+class Own(Plain):
+    def zero_grad(self):
+        self.cleared = getattr(self, "cleared", 0) + 1
+        super().zero_grad()
+
+class Look:
+    @hookimpl
+    def on_step_end(self, run):
+        assert all(p.grad is None for p in run.model.parameters())
+        assert getattr(run.optimizer, "cleared", run.step) == run.step
+"""
+
+
+@pytest.mark.parametrize("optimizer", ["Plain", "Own"])
+def test_gradients_are_cleared_in_the_optimizer_s_own_way(
+    own: Any, pictures: Path, tmp_path: Path, optimizer: str
+) -> None:
+    train = own(OWN_CLEARING, {"optimizer": optimizer, "callback": "Look"})
+    train(pictures, tmp_path / "run", optimizer="mine", callback=["none", "mine"])
+
+
 def test_an_explicit_graph_is_refused_by_name(
     own: Any, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
