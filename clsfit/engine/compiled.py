@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from clsfit.engine.divergence import Watch
-from clsfit.engine.step import Step, TakeStep
+from clsfit.engine.step import Forward, Way, called
 from clsfit.errors import ConfigError, ResourceError
-from clsfit.pipeline.batches import Window
 from clsfit.pipeline.loader import Batch
 
 if TYPE_CHECKING:
@@ -43,26 +42,21 @@ class Compiled:
         torch.compiler.reset()  # or what this process compiled before would count against dynamo's limits
         self._fast = torch.compile(run.model, dynamic=False, options=options or None)
 
-    def begin(self, run: Run, watch: Watch) -> TakeStep:
-        """See :class:`clsfit.engine.step.Mode`.
+    def begin(self, run: Run, watch: Watch, batches: Iterator[Batch]) -> tuple[Forward, Way]:
+        """See :class:`clsfit.engine.step.Mode`."""
+        return self.forward, called(run, watch, batches)
 
-        Its steps raise :class:`ConfigError` where the model cannot be compiled.
-        """
+    def explained(self, error: BaseException) -> BaseException:
+        """See :class:`clsfit.engine.step.Mode`."""
         from torch._dynamo.exc import TorchDynamoException
         from torch._inductor.exc import CppCompileError
 
-        step = Step(run, self.forward, watch, run.sums)
-
-        def take(window: Window, batches: Iterator[Batch]) -> None:
-            try:
-                step(window, batches)
-            except (TorchDynamoException, CppCompileError) as error:
-                reason = next(iter(str(error).splitlines()), "")
-                raise ConfigError(
-                    f"torch.compile fails on this model: {type(error).__name__}: {reason}", "option --step", _REMEDY
-                ) from error
-
-        return take
+        if not isinstance(error, TorchDynamoException | CppCompileError):
+            return error
+        reason = next(iter(str(error).splitlines()), "")
+        return ConfigError(
+            f"torch.compile fails on this model: {type(error).__name__}: {reason}", "option --step", _REMEDY
+        )
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits [B, K] of ``images`` [B, C, H, W]."""

@@ -5,15 +5,15 @@ What torch asks of a capture: https://docs.pytorch.org/docs/stable/notes/cuda.ht
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from clsfit.engine.compiled import full_size
 from clsfit.engine.divergence import Rows, Watch
-from clsfit.engine.step import Forward, Step, TakeStep
+from clsfit.engine.step import Add, Forward, MayStep, Mode, Way
 from clsfit.errors import ConfigError
 from clsfit.pipeline.batches import Window
 from clsfit.pipeline.loader import Batch
@@ -35,69 +35,74 @@ class Graphed:
     Args:
         name: as ``--step`` calls it.
         run: whose steps they are; one micro-batch each.
-        forward: the model, or what computes the same.
+        inner: how Python would execute them: eager, or compiled.
     """
 
-    def __init__(self, name: str, run: Run, forward: Forward) -> None:
-        self.name, self._forward, self._size = name, forward, full_size(run)
+    def __init__(self, name: str, run: Run, inner: Mode) -> None:
+        self.name, self._inner, self._size = name, inner, full_size(run)
         self._stream = torch.cuda.Stream(run.device)  # type: ignore[no-untyped-call]
         self._warm = 0
         self._surroundings: Any = None
         self._captured: Captured | None = None
+        self._capturing = False
+        self._step: Generator[Any] | None = None
 
-    def begin(self, run: Run, watch: Watch) -> TakeStep:
-        """See :class:`clsfit.engine.step.Mode`.
-
-        Its steps raise :class:`ConfigError` where the step cannot be captured.
-        """
-        plain = Step(run, self._forward, watch, run.sums)
+    def begin(self, run: Run, watch: Watch, batches: Iterator[Batch]) -> tuple[Forward, Way]:
+        """See :class:`clsfit.engine.step.Mode`."""
         if self._captured is not None and self._surroundings != surroundings(run):
             self._captured, self._warm = None, 0
 
-        def take(window: Window, batches: Iterator[Batch]) -> None:
-            batch = next(batches)
-            if len(batch.rows) != self._size:
-                plain(window, iter([batch]))
-            elif self._warm < _WARM_UP:
-                self._warm += 1
-                self._aside(plain, window, batch)
-            else:
-                if self._captured is None:
-                    self._captured = self._capture(run, watch, window, batch)
-                    self._surroundings = surroundings(run)
-                if self._captured.fits(batch):
-                    self._captured.replay(run, watch, batch)
-                else:
-                    plain(window, iter([batch]))
+        def way(window: Window) -> Generator[tuple[Iterator[Batch], Add, MayStep]]:
+            self._step = self._steps(run, watch, next(batches))
+            return self._step
 
-        return take
+        return self._inner.begin(run, watch, batches)[0], way
 
-    def _aside(self, plain: TakeStep, window: Window, batch: Batch) -> None:
-        """A step by Python on the stream of the capture, as torch asks for it."""
-        own = torch.cuda.current_stream()
-        self._stream.wait_stream(own)
-        with torch.cuda.stream(self._stream):
-            plain(window, iter([batch]))
-        own.wait_stream(self._stream)
+    def explained(self, error: BaseException) -> BaseException:
+        """See :class:`clsfit.engine.step.Mode`; also ends a capture that was left."""
+        capturing = self._capturing
+        if self._step is not None:
+            with suppress(RuntimeError):  # what it says is that the capture has failed
+                self._step.close()
+        if not capturing or not isinstance(error, RuntimeError) or isinstance(error, torch.OutOfMemoryError):
+            return self._inner.explained(error)
+        reason = next(iter(str(error).splitlines()), "")
+        return ConfigError(
+            f"a step of this run cannot be captured in a CUDA graph: {reason}",
+            "option --step; a component may read a value from the device within the step",
+            "use --step eager or --step compile",
+        )
 
-    def _capture(self, run: Run, watch: Watch, window: Window, batch: Batch) -> Captured:
-        try:
-            return Captured(run, self._forward, watch, self._stream, window, batch)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
-            reason = next(iter(str(error).splitlines()), "")
-            raise ConfigError(
-                f"a step of this run cannot be captured in a CUDA graph: {reason}",
-                "option --step; a component may read a value from the device within the step",
-                "use --step eager or --step compile",
-            ) from error
+    def _steps(self, run: Run, watch: Watch, batch: Batch) -> Generator[tuple[Iterator[Batch], Add, MayStep]]:
+        plain = iter([batch]), run.sums.add, watch.may_step
+        if len(batch.rows) != self._size:
+            yield plain
+            return
+        if self._warm < _WARM_UP:
+            self._warm += 1
+            own = torch.cuda.current_stream()  # torch asks for a stream of the graph's own
+            self._stream.wait_stream(own)
+            with torch.cuda.stream(self._stream):
+                yield plain
+            own.wait_stream(self._stream)
+            return
+        if self._captured is None:
+            captured, self._capturing = Captured(run, watch, batch), True
+            with captured.recording(self._stream):
+                yield iter([captured.batch]), captured.add, captured.may_step
+            self._captured, self._capturing = captured, False
+            self._surroundings = surroundings(run)
+        if self._captured.fits(batch):
+            self._captured.replay(batch, run, watch)
+        else:
+            yield plain
 
 
 class Captured:
     """A graph, what it reads, and what it leaves.
 
     Attributes:
+        batch: what each replay reads.
         logits: [B, K] float32, written anew by each replay.
         loss_sum: scalar, as ``logits``.
         diverged: float32 [1], as ``logits``; see :class:`clsfit.engine.precision.Precision`.
@@ -107,20 +112,21 @@ class Captured:
     loss_sum: torch.Tensor
     diverged: torch.Tensor
 
-    def __init__(
-        self, run: Run, forward: Forward, watch: Watch, stream: torch.cuda.Stream, window: Window, batch: Batch
-    ) -> None:
-        self._watch = watch
+    def __init__(self, run: Run, watch: Watch, batch: Batch) -> None:
+        self._run, self._watch = run, watch
         weights = None if batch.weights is None else batch.weights.clone()
-        self._batch = Batch(batch.images.clone(), batch.targets.clone(), weights, batch.rows, {})
+        self.batch = Batch(batch.images.clone(), batch.targets.clone(), weights, batch.rows, {})
         self._rates = [torch.zeros((), device=run.device) for _ in run.optimizer.param_groups]
         self._set: list[float | None] = [None] * len(self._rates)
         self._graph = torch.cuda.CUDAGraph()
-        step = Step(run, forward, watch, self, self)
+
+    @contextmanager
+    def recording(self, stream: torch.cuda.Stream) -> Iterator[None]:
+        """The step that is called inside is recorded, on :attr:`batch`; it computes nothing."""
         # Threads that prepare pictures go on meanwhile, and may allocate.
         capturing = torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local")
-        with _rates_from(run, self._rates), capturing:
-            step(window, iter([self._batch]))
+        with _rates_from(self._run, self._rates), capturing:
+            yield
 
     def add(self, logits: torch.Tensor, targets: torch.Tensor, loss_sum: torch.Tensor) -> None:
         """Called by the step while it is captured, in the sums' place."""
@@ -129,18 +135,18 @@ class Captured:
     def may_step(self, rows: Rows) -> bool:
         """Called by the step while it is captured, in the watch's place: the flag skips the update."""
         self._watch.arm()
-        self.diverged = self._watch.run.precision.diverged
+        self.diverged = self._run.precision.diverged
         return True
 
     def fits(self, batch: Batch) -> bool:
         """Whether ``batch`` can be read by the graph: an augmentation may mix the targets of some batches only."""
-        own = self._batch
+        own = self.batch
         shapes = [(part.images.shape, part.targets.shape, part.targets.dtype) for part in (own, batch)]
         return shapes[0] == shapes[1] and (own.weights is None) == (batch.weights is None)
 
-    def replay(self, run: Run, watch: Watch, batch: Batch) -> None:
+    def replay(self, batch: Batch, run: Run, watch: Watch) -> None:
         """Trains ``batch``, which fits, with the learning rates of now."""
-        own = self._batch
+        own = self.batch
         own.images.copy_(batch.images)
         own.targets.copy_(batch.targets)
         if own.weights is not None and batch.weights is not None:

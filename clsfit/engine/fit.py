@@ -1,7 +1,5 @@
 """The loop. Read it top-down: ``fit``, then ``train_epoch``, then the small verbs they call.
 
-One step, from the pictures to the update, is ``engine/step.py``.
-
 The drawing of the loop with the callbacks' moments: ``docs/explanation/training-loop.md``.
 """
 
@@ -14,9 +12,10 @@ from contextlib import suppress
 from typing import Any
 
 from clsfit.engine.blame import raise_blamed
+from clsfit.engine.closure import Closure
 from clsfit.engine.device import reseed
 from clsfit.engine.divergence import Watch
-from clsfit.engine.infer import evaluate
+from clsfit.engine.infer import evaluate, loss_sum, takes_images
 from clsfit.engine.modelfiles import save_summary
 from clsfit.engine.modes import training_mode
 from clsfit.engine.proof import check_room, prove
@@ -24,6 +23,7 @@ from clsfit.engine.records import Best
 from clsfit.engine.report import epoch_line
 from clsfit.engine.run import Run
 from clsfit.engine.signals import interruptible, leave_if_interrupted
+from clsfit.engine.step import clearing
 from clsfit.engine.sums import undefined_notes
 from clsfit.errors import DivergedError, ResourceError
 from clsfit.keyed import step_seed
@@ -53,8 +53,9 @@ def fit(run: Run) -> None:
             finish(run)
     except BaseException as error:
         run.reporter.close_bar()
-        report_failures(run, "on_error", error=error)
-        raise_blamed(error, run.packages, batch_size=run.header["batch_size"])
+        cause = run.mode.explained(error)
+        report_failures(run, "on_error", error=cause)
+        raise_blamed(cause, run.packages, batch_size=run.header["batch_size"])
     finally:
         if (failure := run.saver.close()) is not None:
             say_at_last(run, f"the last save failed: {failure}")
@@ -63,18 +64,42 @@ def fit(run: Run) -> None:
 
 def train_epoch(run: Run) -> None:
     """What is left of the current epoch: one optimizer step per window of micro-batches."""
-    optimizer, scheduler_steps = run.optimizer, "step" in moments_of(run.scheduler)
-    on_step_end = run.hooks.teller("on_step_end")
+    loss, optimizer, precision, parameters = run.loss, run.optimizer, run.precision, run.parameters
+    on_gradients, on_step_end = run.hooks.teller("on_gradients"), run.hooks.teller("on_step_end")
     begin_epoch(run)
+    with_images, scheduler_steps = takes_images(loss), "step" in moments_of(run.scheduler)
+    watch, clear = Watch(run), clearing(optimizer, parameters)
     training_mode(run.model)
-    run.loss.train()
-    watch = Watch(run)
-    take_step = run.mode.begin(run, watch)
+    loss.train()
+    forward, way = run.mode.begin(run, watch, run.epoch_batches())
+    again = Closure(run, watch, forward)
     started = time.perf_counter() - run.train_seconds
-    batches = run.epoch_batches()
     for window in steps(run):
         reseed(run.device, step_seed(run.seed, run.step))
-        take_step(window, batches)
+        for batches, add, may_step in way(window):  # once, or never where a CUDA graph does it all
+            again.window, rows, totals = [], [], []
+            for _ in window.bounds:
+                batch = next(batches)
+                with precision.autocast():
+                    logits = forward(batch.images)
+                logits = logits.float()
+                values = (
+                    loss(logits, batch.targets, images=batch.images) if with_images else loss(logits, batch.targets)
+                )
+                precision.backward(values, batch.weights, len(batch.rows), window.samples)
+                totals.append(loss_sum(values.detach(), batch))
+                add(logits.detach(), batch.targets, totals[-1])
+                rows.append(batch.rows)
+                if again.arguments:
+                    again.window.append(batch)
+            del logits, values  # they hold the graph of the gradients, which a capture must not find
+            precision.check([g for p in parameters if (g := p.grad) is not None], totals)
+            if on_gradients:
+                on_gradients(run=run)
+            if may_step(rows):
+                with run.rates():
+                    optimizer.step(*again.arguments)
+            clear()
         run.lr = optimizer.param_groups[0]["lr"] * run.lr_factor
         if scheduler_steps:
             run.scheduler.step()

@@ -97,13 +97,8 @@ def decide(config: Config, run: Run) -> tuple[Mode, str]:
     if "compile" in parts:
         check_tools(run.device)
     line = f"step: {asked}" + (f" ({reason})" if reason else "")
-    if asked == "eager":
-        return Eager(), line
-    compiled = Compiled(run) if "compile" in parts else None
-    if "graph" in parts:
-        return Graphed(asked, run, compiled.forward if compiled else run.model), line
-    assert compiled is not None
-    return compiled, line
+    mode: Mode = Compiled(run) if "compile" in parts else Eager()
+    return Graphed(asked, run, mode) if "graph" in parts else mode, line
 
 
 def obstacles(config: Config, run: Run) -> Iterator[str]:

@@ -241,13 +241,13 @@ def test_surroundings_are_what_a_graph_takes_for_given(train: Any, pictures: Pat
     seen: list[Any] = []
     begin = cudagraph.Graphed.begin
 
-    def look(self: Any, run: Any, watch: Any) -> Any:
+    def look(self: Any, run: Any, *rest: Any) -> Any:
         before = cudagraph.surroundings(run)
         assert before == cudagraph.surroundings(run)
         run.optimizer.param_groups[0]["weight_decay"] = 0.25
         seen.append(before != cudagraph.surroundings(run))
         run.optimizer.param_groups[0]["weight_decay"] = before[3][0]["weight_decay"]
-        return begin(self, run, watch)
+        return begin(self, run, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cudagraph.Graphed, "begin", look)

@@ -280,8 +280,10 @@ class Plain(torch.optim.SGD):
         super().__init__(params, lr)
 
 class Own(Plain):
+    cleared = 0
+
     def zero_grad(self):
-        self.cleared = getattr(self, "cleared", 0) + 1
+        self.cleared += 1
         super().zero_grad()
 
 class Look:

@@ -59,7 +59,7 @@ class Adam(LightOptimizer):
             torch._foreach_div_(roots, self.scalar((1 - beta2 ** counts[0]) ** 0.5))
         else:
             torch._foreach_div_(roots, [(1 - beta2**count) ** 0.5 for count in counts])
-        torch._foreach_add_(roots, self.scalar(group["eps"]))
+        torch._foreach_add_(roots, [self.scalar(group["eps"])] * len(roots))
         torch._foreach_addcdiv_(parameters, means, roots, [-(lr / (1 - beta1**count)) for count in counts])
 
     def fused(
