@@ -80,7 +80,7 @@ class Precision:
             seed = (seed * weights).to(values.dtype)
         if self._scales:
             seed = (seed * self._scale.squeeze()).to(values.dtype)
-        # What torch.autograd.backward calls. What it does before takes a fifth of a small model's step,
+        # What torch.autograd.backward calls. What it does before takes a tenth of a small model's step,
         # and with a gradient given it imports sympy; sum and quotient need not be differentiated.
         _engine_run_backward((values,), (seed,), False, False, (), allow_unreachable=True, accumulate_grad=True)
 
