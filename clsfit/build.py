@@ -16,6 +16,7 @@ from clsfit.data.balance import class_weights
 from clsfit.data.intake import Intake
 from clsfit.data.threads import workers_of
 from clsfit.engine import device as devices
+from clsfit.engine import stepmode
 from clsfit.engine.moments import CallbackHooks
 from clsfit.engine.parts import Part, order_of
 from clsfit.engine.precision import Precision
@@ -45,7 +46,8 @@ def build_run(
     """Builds every object of a run.
 
     Args:
-        config: resolved, with no value left to be found out.
+        config: resolved, with no value left to be found out, but for ``step``: ``auto`` becomes
+            ``run.mode``.
         intake: the data.
         device: where to train.
         reporter: who says what happens.
@@ -100,6 +102,8 @@ def build_run(
         notes=notes,
     )
     _check_together(config, run)
+    run.mode, line = stepmode.decide(config, run)
+    run.notes.append(line)
     return run
 
 

@@ -145,6 +145,10 @@ class Optimizer(Protocol):
         param_groups: list of dicts with ``params``, ``lr`` and whatever the optimizer keeps there.
         needs_closure: whether ``step`` takes a closure that evaluates loss and gradients again and
             returns the loss (default False).
+        graph_safe: whether ``step`` may be captured in a CUDA graph (default False): it takes
+            ``found_inf`` as said at :meth:`step`, keeps its state in tensors on the device, never waits
+            for it, and accepts a float32 tensor [] on the device as a group's ``lr``. Without it
+            ``--step graph`` is refused.
     """
 
     param_groups: list[dict[str, Any]]
@@ -180,6 +184,8 @@ class Scheduler(Protocol):
         monitor: for ``"metric"``: a key of metrics.jsonl such as ``"val/loss"``, or None for the
             run's monitor.
         higher_is_better: for ``"metric"``, set by the core before the first step: the monitor's direction.
+        graph_safe: whether it changes learning rates and nothing else within an epoch (default False). A CUDA
+            graph reads the rates anew in each step, and all else never. Without it ``--step graph`` is refused.
     """
 
     when: str | tuple[str, ...]
@@ -235,6 +241,9 @@ class Callback(Protocol):
     Attributes:
         accumulate: micro-batches per optimizer step that this callback asks for; read before the
             scheduler is built (absent in most callbacks).
+        graph_safe: whether its ``on_gradients`` may be captured in a CUDA graph (default False): it works on
+            the device only, never waits for it, and does the same in every step, since Python calls it
+            once. Without it a callback with ``on_gradients`` rules out ``--step graph``.
         averaged: a module like the model, with averaged weights: validation judges it and the model files
             hold it, in the model's place (absent in most callbacks; None counts as absent). Made in
             ``on_fit_start`` at the latest.

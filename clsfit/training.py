@@ -140,6 +140,7 @@ def _train(
             reporter.say(f"checkpoint {path} is left aside: {reason}")
         checkpoints.set_aside(path for path, _ in skipped)
     run = build_run(config, intake, device, reporter, directory, starts=saved is None)
+    config = config.replace_settings(step=run.mode.name)
     changed = record is not None and record.changed
     if changed:
         directory.reopen()  # first: from here on the run is not complete, whatever happens
@@ -186,7 +187,6 @@ def _settle(
         channels=finish.channels,
         mean=finish.mean,
         std=finish.std,
-        step="eager",
     )
     log = directory.log.append if directory is not None else None
     return config, Reporter(control.verbosity, log), device

@@ -65,7 +65,10 @@ class Settings:
     ] = "auto"
     threads: Annotated[int | None, "threads of the arithmetic on the CPU", Ge(1)] = None
     cache: Annotated[Literal["auto", "off", "memory", "disk"], "where decoded pictures are kept"] = "auto"
-    step: Annotated[Literal["auto", "eager"], "how a training step is executed"] = "auto"
+    step: Annotated[
+        Literal["auto", "eager", "graph", "compile", "compile+graph"],
+        "how a training step is executed; auto: eager, but on CUDA what is estimated to take the least time",
+    ] = "auto"
     skip_bad: Annotated[bool, "leave out pictures that cannot be read, and say how many"] = False
     disable_plugins: Annotated[tuple[str, ...], "plugins that are not imported, by entry point or distribution"] = ()
     no_plugins: Annotated[bool, "import bundled plugins only"] = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,13 +23,18 @@ class Closure:
     What holds for the first gradients holds for these: they are checked before the optimizer sees
     them, which costs one read each, and callbacks may change them in ``on_gradients``.
 
+    Args:
+        run: whose step it is.
+        watch: reads the flags.
+        forward: logits [B, K] from images [B, C, H, W], as the first evaluation had them.
+
     Attributes:
         arguments: what the optimizer's ``step`` is called with: this, where it ``needs_closure``.
         window: the micro-batches of the current step; empty where no optimizer needs them.
     """
 
-    def __init__(self, run: Run, watch: Watch) -> None:
-        self.run, self.watch = run, watch
+    def __init__(self, run: Run, watch: Watch, forward: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        self.run, self.watch, self._forward = run, watch, forward
         self.arguments = (self,) if getattr(run.optimizer, "needs_closure", False) else ()
         self.window: list[Batch] = []
         self._on_gradients = run.hooks.teller("on_gradients")
@@ -55,10 +61,10 @@ class Closure:
         totals = []
         for batch in self.window:
             with run.precision.autocast():
-                logits = run.model(batch.images)
+                logits = self._forward(batch.images)
             extra = {"images": batch.images} if self._with_images else {}
-            total = loss_sum(run.loss(logits.float(), batch.targets, **extra), batch)
-            run.precision.scale(total / samples).backward()  # type: ignore[no-untyped-call]
-            totals.append(total.detach())
+            values = run.loss(logits.float(), batch.targets, **extra)
+            run.precision.backward(values, batch.weights, len(batch.rows), samples)
+            totals.append(loss_sum(values.detach(), batch))
         run.precision.check([p.grad for p in run.parameters if p.grad is not None], totals)
         return torch.stack(totals).sum() / samples

@@ -41,17 +41,28 @@ class Watch:
         Raises:
             DivergedError: a flag was read, and a loss or gradient is not finite.
         """
-        precision = self.run.precision
         if not self.on_device:
             return not self.overflowed(rows)
+        self.arm()
+        self.note(rows, self.run.precision.diverged)
+        return True
+
+    def arm(self) -> None:
+        """Gives the optimizer the flag that was just set: on it, its next update changes nothing."""
         # a scalar, as from torch's GradScaler: fused kernels subtract it from their count of steps
-        self.run.optimizer.found_inf = precision.found.reshape(())  # type: ignore[attr-defined]
+        self.run.optimizer.found_inf = self.run.precision.found.reshape(())  # type: ignore[attr-defined]
         self.run.optimizer.grad_scale = None  # type: ignore[attr-defined]
-        self._flags.append(precision.diverged)
+
+    def note(self, rows: Rows, flag: torch.Tensor) -> None:
+        """Keeps ``flag``, float32 [1], of the step of ``rows``, and reads what has gathered now and then.
+
+        Raises:
+            DivergedError: a flag was read, and a loss or gradient is not finite.
+        """
+        self._flags.append(flag)
         self._rows.append(rows)
         if len(self._flags) >= _READ_EVERY:
             self.read(self.run.step + 1)
-        return True
 
     def overflowed(self, rows: Rows) -> bool:
         """Whether the gradients that were just checked are too large for fp16's scale; waits for the device.

@@ -23,6 +23,7 @@ from clsfit.engine.records import Best
 from clsfit.engine.report import epoch_line
 from clsfit.engine.run import Run
 from clsfit.engine.signals import interruptible, leave_if_interrupted
+from clsfit.engine.step import clearing
 from clsfit.engine.sums import undefined_notes
 from clsfit.errors import DivergedError, ResourceError
 from clsfit.keyed import step_seed
@@ -52,8 +53,9 @@ def fit(run: Run) -> None:
             finish(run)
     except BaseException as error:
         run.reporter.close_bar()
-        report_failures(run, "on_error", error=error)
-        raise_blamed(error, run.packages, batch_size=run.header["batch_size"])
+        cause = run.mode.explained(error)
+        report_failures(run, "on_error", error=cause)
+        raise_blamed(cause, run.packages, batch_size=run.header["batch_size"])
     finally:
         if (failure := run.saver.close()) is not None:
             say_at_last(run, f"the last save failed: {failure}")
@@ -62,39 +64,42 @@ def fit(run: Run) -> None:
 
 def train_epoch(run: Run) -> None:
     """What is left of the current epoch: one optimizer step per window of micro-batches."""
-    model, loss, optimizer, precision, sums = run.model, run.loss, run.optimizer, run.precision, run.sums
+    loss, optimizer, precision, parameters = run.loss, run.optimizer, run.precision, run.parameters
     on_gradients, on_step_end = run.hooks.teller("on_gradients"), run.hooks.teller("on_step_end")
     begin_epoch(run)
-    with_images, scheduler_steps, parameters = takes_images(loss), "step" in moments_of(run.scheduler), run.parameters
-    watch = Watch(run)
-    again = Closure(run, watch)
-    training_mode(model)
+    with_images, scheduler_steps = takes_images(loss), "step" in moments_of(run.scheduler)
+    watch, clear = Watch(run), clearing(optimizer, parameters)
+    training_mode(run.model)
     loss.train()
+    forward, way = run.mode.begin(run, watch, run.epoch_batches())
+    again = Closure(run, watch, forward)
     started = time.perf_counter() - run.train_seconds
-    batches = run.epoch_batches()
     for window in steps(run):
         reseed(run.device, step_seed(run.seed, run.step))
-        again.window, rows, totals = [], [], []
-        for _ in window.bounds:
-            batch = next(batches)
-            with precision.autocast():
-                logits = model(batch.images)
-            logits = logits.float()
-            values = loss(logits, batch.targets, images=batch.images) if with_images else loss(logits, batch.targets)
-            total = loss_sum(values, batch)
-            precision.scale(total / window.samples).backward()  # type: ignore[no-untyped-call]
-            totals.append(total.detach())
-            sums.add(logits.detach(), batch.targets, totals[-1])
-            rows.append(batch.rows)
-            if again.arguments:
-                again.window.append(batch)
-        precision.check([p.grad for p in parameters if p.grad is not None], totals)
-        if on_gradients:
-            on_gradients(run=run)
-        if watch.may_step(rows):
-            with run.rates():
-                optimizer.step(*again.arguments)
-        optimizer.zero_grad()
+        for batches, add, may_step in way(window):  # once, or never where a CUDA graph does it all
+            again.window, rows, totals = [], [], []
+            for _ in window.bounds:
+                batch = next(batches)
+                with precision.autocast():
+                    logits = forward(batch.images)
+                logits = logits.float()
+                values = (
+                    loss(logits, batch.targets, images=batch.images) if with_images else loss(logits, batch.targets)
+                )
+                precision.backward(values, batch.weights, len(batch.rows), window.samples)
+                totals.append(loss_sum(values.detach(), batch))
+                add(logits.detach(), batch.targets, totals[-1])
+                rows.append(batch.rows)
+                if again.arguments:
+                    again.window.append(batch)
+            del logits, values  # they hold the graph of the gradients, which a capture must not find
+            precision.check([g for p in parameters if (g := p.grad) is not None], totals)
+            if on_gradients:
+                on_gradients(run=run)
+            if may_step(rows):
+                with run.rates():
+                    optimizer.step(*again.arguments)
+            clear()
         run.lr = optimizer.param_groups[0]["lr"] * run.lr_factor
         if scheduler_steps:
             run.scheduler.step()
@@ -112,7 +117,7 @@ def train_epoch(run: Run) -> None:
             if run.stop_reason:
                 break
     watch.read(run.step)
-    sums.settle()
+    run.sums.settle()
     run.train_seconds = time.perf_counter() - started
 
 

@@ -64,6 +64,10 @@ class CallbackHooks:
 
         return tell
 
+    def listeners(self, moment: str) -> list[str]:
+        """The names of the callbacks that are told of ``moment``."""
+        return [each.plugin_name for each in getattr(self._manager.hook, moment).get_hookimpls()]
+
     def tell_all(self, moment: str, **arguments: Any) -> list[str]:
         """Tells every listener, whatever another one does; returns one line per failure."""
         failures = []

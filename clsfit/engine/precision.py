@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+from torch.autograd.graph import _engine_run_backward
 
 from clsfit.errors import ResourceError
 
@@ -46,36 +47,60 @@ class Precision:
     def __init__(self, name: str, device: torch.device) -> None:
         self.name, self.device = name, device
         self._scales = name == "fp16"
+        self._plain = nullcontext()
         self._scale = torch.full((1,), 65536.0 if self._scales else 1.0, device=device)
         self._good = torch.zeros(1, device=device)
         self._one = torch.ones(1, device=device)
+        self._seeds: dict[Any, torch.Tensor] = {}
         self.found = torch.zeros(1, device=device)
         self.diverged = self.found
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context of a forward pass; it may be entered again and again."""
         if self.name == "fp32":
-            return nullcontext()
+            return self._plain
         return torch.autocast(self.device.type, _DTYPES[self.name])
 
-    def scale(self, loss: torch.Tensor) -> torch.Tensor:
-        """The value to call ``backward`` on."""
-        return loss * self._scale if self._scales else loss
+    def backward(self, values: torch.Tensor, weights: torch.Tensor | None, batch: int, samples: int) -> None:
+        """Adds to the gradients: of the values' sum over ``samples``, times the scale.
+
+        Args:
+            values: [B], a loss per sample, or a scalar, their mean.
+            weights: [B], of the samples, or None; None where ``values`` is a scalar.
+            batch: B.
+            samples: of the whole optimizer step.
+        """
+        key = values.shape, values.dtype, batch, samples
+        seed = self._seeds.get(key)
+        if seed is None:  # sizes of batches are few
+            one = torch.ones((), dtype=values.dtype, device=values.device)
+            seed = one / samples * batch if values.ndim == 0 else (one / samples).expand(batch)
+            self._seeds[key] = seed
+        if weights is not None:
+            seed = (seed * weights).to(values.dtype)
+        if self._scales:
+            seed = (seed * self._scale.squeeze()).to(values.dtype)
+        # What torch.autograd.backward calls. What it does before takes a tenth of a small model's step,
+        # and with a gradient given it imports sympy; sum and quotient need not be differentiated.
+        _engine_run_backward((values,), (seed,), False, False, (), allow_unreachable=True, accumulate_grad=True)
 
     def check(self, gradients: list[torch.Tensor], losses: list[torch.Tensor]) -> None:
-        """Unscales ``gradients`` in place and sets the flags from them and the ``losses`` (scalars)."""
+        """Unscales ``gradients`` in place and sets the flags from them and the ``losses`` (scalars, detached)."""
         self.found = torch.zeros(1, device=self.device)
         self.diverged = torch.zeros(1, device=self.device) if self._scales else self.found
-        _check(gradients, self.found, self._scale.reciprocal() if self._scales else self._one)
-        _check(losses, self.diverged, self._one)
-        if self._scales:
+        if not self._scales:
+            _check(gradients + losses, self.found, self._one)
+        else:
+            _check(gradients, self.found, self._scale.reciprocal())
+            _check(losses, self.diverged, self._one)
             torch.maximum(self.diverged, self.found * (self._scale <= 1.0), out=self.diverged)
             torch.maximum(self.found, self.diverged, out=self.found)
             bad = self.found > 0
-            self._good = torch.where(bad, 0.0, self._good + 1)
-            grow = self._good >= self.interval
-            self._good = torch.where(grow, 0.0, self._good)
-            self._scale = self._scale * torch.where(bad, self.backoff, torch.where(grow, self.growth, 1.0))
+            good = torch.where(bad, 0.0, self._good + 1)
+            grow = good >= self.interval
+            # in place: a CUDA graph reads and writes the same memory at every replay
+            self._good.copy_(torch.where(grow, 0.0, good))
+            self._scale.mul_(torch.where(bad, self.backoff, torch.where(grow, self.growth, 1.0)))
 
     def state_dict(self) -> dict[str, Any]:
         """The scale and the good steps since it last changed."""
@@ -84,7 +109,8 @@ class Precision:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of :meth:`state_dict`."""
         if self._scales and state:
-            self._scale, self._good = state["scale"].to(self.device), state["good"].to(self.device)
+            self._scale.copy_(state["scale"])
+            self._good.copy_(state["good"])
 
 
 def _check(tensors: list[torch.Tensor], found: torch.Tensor, inverse: torch.Tensor) -> None:

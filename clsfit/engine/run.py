@@ -15,6 +15,7 @@ from clsfit.engine.parts import Part, broken_order, order_of
 from clsfit.engine.precision import Precision
 from clsfit.engine.records import Best, LastSave, Monitor
 from clsfit.engine.report import Reporter
+from clsfit.engine.step import Eager, Mode
 from clsfit.engine.sums import Sums
 from clsfit.errors import ConfigError, DivergedError
 from clsfit.pipeline.batches import Window, batch_bounds
@@ -51,6 +52,7 @@ class Run:
         save_due: whether a checkpoint was asked for.
         save_told: whether the next checkpoint is told on the screen, and not only in log.txt.
         saver: what writes beside the training.
+        mode: how a step is executed.
     """
 
     model: torch.nn.Module
@@ -92,6 +94,7 @@ class Run:
     lr_factor: float = 1.0
     rollbacks: list[dict[str, Any]] = field(default_factory=list)
     saver: Background = field(default_factory=Background)
+    mode: Mode = field(default_factory=Eager)
 
     def __post_init__(self) -> None:
         self.sums = self.new_sums()

@@ -27,22 +27,57 @@ def test_flags(name: str, bad: float) -> None:
     assert precision.found.item() == precision.diverged.item() == 1
 
 
+def scale_of(precision: Precision) -> float:
+    """The gradient of a loss that is the weight itself."""
+    weight = torch.ones(1, requires_grad=True)
+    precision.backward(weight * 1.0, None, 1, 1)
+    assert weight.grad is not None
+    return weight.grad.item()
+
+
 def test_fp16_unscales_backs_off_and_grows() -> None:
     precision = Precision("fp16", CPU)
     loss = torch.tensor(2.0)
-    scale = (precision.scale(loss) / loss).item()
-    assert scale == 65536
-    gradient = torch.tensor([scale * 3.0])
+    assert scale_of(precision) == 65536
+    gradient = torch.tensor([65536 * 3.0])
     precision.check([gradient], [loss])
     assert gradient.item() == 3.0
     precision.check([torch.tensor([float("inf")])], [loss])
-    assert precision.scale(loss).item() == 2.0 * scale / 2
+    assert scale_of(precision) == 32768
     for _ in range(precision.interval):
         precision.check([torch.ones(1)], [loss])
-    assert precision.scale(loss).item() == 2.0 * scale
+    assert scale_of(precision) == 65536
+    precision.check([torch.tensor([float("inf")])], [loss])
     other = Precision("fp16", CPU)
     other.load_state_dict(precision.state_dict())
-    assert other.scale(loss).item() == 2.0 * scale
+    assert scale_of(other) == 32768
+    precision.check([torch.tensor([float("inf")])], [loss])
+    assert scale_of(other) == 32768, "it was copied"
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("name", ["fp32", "fp16"])
+@pytest.mark.parametrize("scalar", [False, True])
+def test_gradients_are_of_the_mean_over_the_step(name: str, scalar: bool, weighted: bool) -> None:
+    """To the bit those of differentiating the sum's quotient: 7 samples of a step of 11."""
+    if scalar and weighted:
+        return  # refused when a run is built
+    generator = torch.Generator().manual_seed(0)
+    inputs, weights = torch.randn(7, 5, generator=generator), torch.rand(7, generator=generator)
+    found, expected = (torch.linspace(-1, 1, 5).requires_grad_() for _ in range(2))
+    precision = Precision(name, CPU)
+
+    def values(weight: torch.Tensor) -> torch.Tensor:
+        each = (inputs @ weight).square()
+        return each.mean() if scalar else each
+
+    precision.backward(values(found), weights if weighted else None, 7, 11)
+    each = values(expected)
+    total = each * 7 if scalar else (each * weights).sum() if weighted else each.sum()
+    (total / 11 * (65536 if name == "fp16" else 1)).backward()
+    assert found.grad is not None
+    assert expected.grad is not None
+    assert torch.equal(found.grad, expected.grad)
 
 
 def test_fp16_gives_up_when_no_scale_helps() -> None:

@@ -65,12 +65,12 @@ def test_it_goes_back_and_goes_on_slower(
 ) -> None:
     plain = train(pictures, tmp_path / "plain", scheduler=scheduler, loss="cross_entropy", **OPTIONS)
     assert plain.metrics[0]["step"] == 7
-    planned = used[::2]  # two groups of parameters
+    planned = used.copy()
     used.clear()
     run = train(pictures, tmp_path / "run", scheduler=scheduler, loss="mine", **OPTIONS)
     assert run.summary["rollbacks"] == [{"step": 9, "to_step": 8, "lr_factor": 0.25}]
     assert "rollbacks" not in plain.summary
-    assert used[::2] == planned[:8] + [rate * 0.25 for rate in planned[8:]]
+    assert used == planned[:8] + [rate * 0.25 for rate in planned[8:]]
     assert [row["epoch"] for row in run.metrics] == [1, 2, 3]
     assert run.metrics[0]["lr"] == plain.metrics[0]["lr"]
     for after, before in zip(run.metrics[1:], plain.metrics[1:], strict=True):

@@ -22,6 +22,8 @@ class ClipGradients:
         max_norm: largest Euclidean norm of all gradients taken as one vector, > 0.
     """
 
+    graph_safe = True  # all of it is computed on the device
+
     def __init__(self, max_norm: float = 1.0) -> None:
         self.max_norm = max_norm
 

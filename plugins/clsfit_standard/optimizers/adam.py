@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -25,6 +26,8 @@ class Adam(LightOptimizer):
         weight_decay: L2 penalty, >= 0.
     """
 
+    rule = itemgetter("lr", "betas", "eps")
+
     def __init__(
         self,
         params: Any,
@@ -34,10 +37,6 @@ class Adam(LightOptimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(params, {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay})
-
-    def decay(self, group: dict[str, Any], parameters: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
-        """The gradients to go on with, once ``group``'s weight decay, not 0, is done."""
-        return list(torch._foreach_add(gradients, parameters, alpha=group["weight_decay"]))
 
     kernel = staticmethod(torch._fused_adam_)
     """The fused kernel, which does the weight decay in its own way."""
@@ -51,15 +50,17 @@ class Adam(LightOptimizer):
             state["step"] += 1
         means = [s["exp_avg"] for s in states]
         squares = [s["exp_avg_sq"] for s in states]
-        if group["weight_decay"] != 0:
-            gradients = self.decay(group, parameters, gradients)
         torch._foreach_lerp_(means, gradients, 1 - beta1)
-        torch._foreach_mul_(squares, beta2)
+        torch._foreach_mul_(squares, self.scalar(beta2))
         torch._foreach_addcmul_(squares, gradients, gradients, 1 - beta2)
         roots = torch._foreach_sqrt(squares)
-        torch._foreach_div_(roots, [(1 - beta2 ** s["step"]) ** 0.5 for s in states])
-        torch._foreach_add_(roots, group["eps"])
-        torch._foreach_addcdiv_(parameters, means, roots, [-(lr / (1 - beta1 ** s["step"])) for s in states])
+        counts = [s["step"] for s in states]
+        if counts.count(counts[0]) == len(counts):
+            torch._foreach_div_(roots, self.scalar((1 - beta2 ** counts[0]) ** 0.5))
+        else:
+            torch._foreach_div_(roots, [(1 - beta2**count) ** 0.5 for count in counts])
+        torch._foreach_add_(roots, [self.scalar(group["eps"])] * len(roots))
+        torch._foreach_addcdiv_(parameters, means, roots, [-(lr / (1 - beta1**count)) for count in counts])
 
     def fused(
         self, group: dict[str, Any], parameters: list[Tensor], gradients: list[Tensor], states: list[dict[str, Any]]

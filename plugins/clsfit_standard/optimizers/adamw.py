@@ -33,7 +33,7 @@ class AdamW(Adam):
         super().__init__(params, lr, betas, eps, weight_decay)
 
     def decay(self, group: dict[str, Any], parameters: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
-        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_mul_(parameters, self.scalar(1 - group["lr"] * group["weight_decay"]))
         return gradients
 
     kernel = staticmethod(torch._fused_adamw_)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -28,6 +29,8 @@ class SGD(LightOptimizer):
         nesterov: needs momentum above 0.
     """
 
+    rule = itemgetter("lr", "momentum", "nesterov")
+
     def __init__(
         self,
         params: Any,
@@ -43,19 +46,14 @@ class SGD(LightOptimizer):
         self, group: dict[str, Any], parameters: list[Tensor], gradients: list[Tensor], states: list[dict[str, Any]]
     ) -> None:
         momentum = group["momentum"]
-        if group["weight_decay"] != 0:
-            gradients = list(torch._foreach_add(gradients, parameters, alpha=group["weight_decay"]))
         if momentum != 0:
-            known = [(s[_BUFFER], g) for s, g in zip(states, gradients, strict=True) if _BUFFER in s]
-            if known:
-                buffers, incoming = map(list, zip(*known, strict=True))
-                torch._foreach_mul_(buffers, momentum)
-                torch._foreach_add_(buffers, incoming)
-            if len(known) < len(states):
-                for p, s, g in zip(parameters, states, gradients, strict=True):
-                    if _BUFFER not in s:
-                        s[_BUFFER] = torch.empty_like(p).copy_(g)
-            buffers = [s[_BUFFER] for s in states]
+            try:
+                buffers = [s[_BUFFER] for s in states]
+            except KeyError:
+                buffers = _begun(parameters, gradients, states, momentum)
+            else:
+                torch._foreach_mul_(buffers, self.scalar(momentum))
+                torch._foreach_add_(buffers, gradients)
             gradients = list(torch._foreach_add(gradients, buffers, alpha=momentum)) if group["nesterov"] else buffers
         torch._foreach_add_(parameters, gradients, alpha=-group["lr"])
 
@@ -83,3 +81,15 @@ class SGD(LightOptimizer):
             is_first_step=False,
             **self.amp_arguments(),
         )
+
+
+def _begun(
+    parameters: list[Tensor], gradients: list[Tensor], states: list[dict[str, Any]], momentum: float
+) -> list[Tensor]:
+    """The buffers after this step, where some parameter has its first gradient."""
+    for p, s, g in zip(parameters, states, gradients, strict=True):
+        if _BUFFER in s:
+            s[_BUFFER].mul_(momentum).add_(g)
+        else:
+            s[_BUFFER] = torch.empty_like(p).copy_(g)
+    return [s[_BUFFER] for s in states]

@@ -16,6 +16,7 @@ class Constant:
     """
 
     when: str | tuple[str, ...] = "step"
+    graph_safe = True  # it changes learning rates only
 
     def __init__(self, optimizer: Any, steps_per_epoch: int, warmup_epochs: float = 0.0, warmup_steps: int = 0) -> None:
         self.optimizer = optimizer

@@ -54,6 +54,11 @@ class OneCycle(Constant):
         self.cycled = [_momentum_of(group) if cycle_momentum else None for group in optimizer.param_groups]
         super().__init__(optimizer, steps_per_epoch, warmup_epochs, warmup_steps)
 
+    @property
+    def graph_safe(self) -> bool:  # type: ignore[override]
+        """Whether it changes learning rates only; momentum would be frozen in a CUDA graph."""
+        return not any(self.cycled)
+
     def set_rates(self) -> None:
         """Writes rate and momentum of step ``self.steps`` into every group."""
         momentum = self._between(self.max_momentum, self.min_momentum, self.max_momentum)
