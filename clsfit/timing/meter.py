@@ -1,0 +1,105 @@
+"""The clock that stands between a loop and its batches."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sized
+from typing import Protocol, TypeVar
+
+from clsfit.timing.results import Pace
+
+STRETCHES = 5
+_FEWEST = 3  # stretches, where a single step is longer than one
+_WARM_BATCHES = 2
+_PATIENCE = 5.0  # times the seconds asked for, of clock time, when little of it is what is measured
+
+
+class _Batch(Protocol):
+    @property
+    def rows(self) -> Sized: ...
+
+
+B = TypeVar("B", bound=_Batch)
+
+
+class Meter:
+    """Notes when batches are asked for, when they come, and when the next one is asked for.
+
+    The time of a batch begins when it is asked for and ends when the loop has done with it. The first
+    batches are not counted: they find cold caches, and whatever is made at the first use.
+
+    Args:
+        seconds: how long to measure; a stretch is a fifth of it.
+        settle: waits until the device has done all that it was told.
+        enough: called when ``done`` has become true; the loop may then take one batch more, which is not
+            counted.
+
+    Attributes:
+        done: whether enough was measured.
+    """
+
+    def __init__(self, seconds: float, settle: Callable[[], None], enough: Callable[[], None] = lambda: None) -> None:
+        self.done = False
+        self.enough = enough
+        self._seconds, self._settle = seconds, settle
+        self._begun: float | None = None
+        self._warm: float | None = None  # since when batches are counted
+        self._seen = 0
+        self._open: tuple[float, float, int] | None = None
+        self._rates: list[float] = []
+        self._time = self._waited = self._total = self._total_waited = 0.0
+        self._pictures = 0
+
+    def watched(self, batches: Iterator[B]) -> Iterator[B]:
+        """``batches``, noted."""
+        while True:
+            self.close()
+            asked = time.perf_counter()
+            self._begun = self._begun or asked
+            batch = next(batches, None)
+            if batch is None:
+                return
+            self._open = asked, time.perf_counter(), len(batch.rows)
+            yield batch
+
+    def close(self) -> None:
+        """Ends the time of the last batch; to be called where the loop ends, or pauses."""
+        if self._open is None or self.done:
+            return
+        (asked, came, pictures), self._open = self._open, None
+        now = time.perf_counter()
+        self._seen += 1
+        if self._warm is None:
+            if self._seen >= _WARM_BATCHES and now - (self._begun or now) >= self._seconds / STRETCHES:
+                self._settle()
+                self._warm = time.perf_counter()
+            return
+        self._time += now - asked
+        self._waited += came - asked
+        self._pictures += pictures
+        if self._time >= self._seconds / STRETCHES or now - self._warm > _PATIENCE * self._seconds:
+            self._end_stretch(now)
+
+    def _end_stretch(self, now: float) -> None:
+        self._settle()
+        self._time += time.perf_counter() - now
+        self._rates.append(self._pictures / max(self._time, 1e-9))
+        self._total, self._total_waited = self._total + self._time, self._total_waited + self._waited
+        self._time, self._waited, self._pictures = 0.0, 0.0, 0
+        assert self._warm is not None
+        impatient = time.perf_counter() - self._warm > _PATIENCE * self._seconds
+        if impatient or (self._total >= 0.99 * self._seconds and len(self._rates) >= _FEWEST):
+            self.done = True
+            self.enough()
+
+    @property
+    def pace(self) -> Pace:
+        """The speed; to be asked for when ``done``."""
+        rates = self._rates
+        return Pace(statistics.median(rates), min(rates), max(rates), len(rates))
+
+    @property
+    def waiting(self) -> float:
+        """The part of the time between a batch's being asked for and its coming, 0 to 1."""
+        return self._total_waited / max(self._total, 1e-9)
