@@ -61,7 +61,7 @@ def _bench(plugins: Plugins, given: dynamic.Given, data: str | None) -> None:
 
 
 def _read_seconds(text: str) -> float:
-    from clsfit.timing.bench import check_seconds
+    from clsfit.timing.meter import check_seconds
 
     try:
         return check_seconds(float(text))

@@ -12,7 +12,8 @@ WAITING = 0.1
 
 _SLOWED = 0.85  # of the step's own speed; below it pictures cost too much although nothing waits
 _WORTH = 1.15  # times as fast is worth a change
-_AS_GOOD = 0.9  # of the best tier's speed; the first such tier is taken
+_AS_GOOD = 0.9  # of the best tier's speed
+_PLENTY = 5.0  # times what the step could take: faster than that no tier needs to be
 _PLAIN = 0.85  # of the hand-written loop's speed; below it, what the loop does beside the step costs too much
 
 
@@ -36,7 +37,8 @@ def _for_data(found: Benchmark) -> Iterator[Advice]:
         costs = f"preparing pictures slows training to {found.whole.rate / found.step.rate:.0%} of the step's speed"
     given = f"{chosen} gives {here:,.0f} pictures/s, the step could take {found.step.rate:,.0f}"
     rates = {name: _later(found, name).rate for name, tier in found.tiers.items() if tier.possible}
-    better = [name for name, rate in rates.items() if rate >= max(_WORTH * here, _AS_GOOD * max(rates.values()))]
+    good = min(_AS_GOOD * max(rates.values()), _PLENTY * found.step.rate)
+    better = [name for name, rate in rates.items() if rate >= max(_WORTH * here, good)]
     for name in better[:1]:
         yield Advice(f"--cache {CACHE_OF[name]}", name, f"{costs}; {name} gives {rates[name]:,.0f} pictures/s; {given}")
     if chosen != "resident" and setting["workers"] < setting["most_workers"]:

@@ -19,9 +19,9 @@ from clsfit.data.intake import Intake, take_in
 from clsfit.data.processes import Decoders
 from clsfit.data.threads import usable_cores, workers_of
 from clsfit.data.tiers import estimate
-from clsfit.errors import ConfigError
 from clsfit.timing import places
 from clsfit.timing.advice import advise
+from clsfit.timing.meter import check_seconds
 from clsfit.timing.places import Place
 from clsfit.timing.results import TIERS, Benchmark, Pace, Tier, Trial
 from clsfit.timing.sample import sample
@@ -34,31 +34,13 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 
-LONGEST = 3600.0
-"""Seconds that a measurement may take."""
-
-
-def check_seconds(seconds: float) -> float:
-    """``seconds``, if a measurement can take so long.
-
-    Raises:
-        ConfigError: it cannot.
-    """
-    if not 0 < seconds <= LONGEST:
-        raise ConfigError(
-            f"a measurement cannot take {seconds:g} seconds",
-            "option --seconds",
-            f"give more than 0, and at most {LONGEST:g}",
-        )
-    return seconds
-
 
 def bench_config(config: Config, seconds: float, say: Say) -> Benchmark:
     """Measures the run that ``config`` says, for about ``seconds`` at a time.
 
     Args:
         config: resolved.
-        seconds: above 0, at most :data:`LONGEST`.
+        seconds: above 0, at most :data:`clsfit.timing.meter.LONGEST`.
         say: told what is being done.
 
     Raises:

@@ -7,12 +7,30 @@ import time
 from collections.abc import Callable, Iterator, Sized
 from typing import Protocol, TypeVar
 
+from clsfit.errors import ConfigError
 from clsfit.timing.results import Pace
 
+LONGEST = 3600.0
+"""Seconds that a measurement may take."""
 STRETCHES = 5
 _FEWEST = 3  # stretches, where a single step is longer than one
 _WARM_BATCHES = 2
-_PATIENCE = 5.0  # times the seconds asked for, of clock time, when little of it is what is measured
+_PATIENCE = 5.0  # times the seconds asked for, for all that is not counted
+
+
+def check_seconds(seconds: float) -> float:
+    """``seconds``, if a measurement can take so long.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if not 0 < seconds <= LONGEST:
+        raise ConfigError(
+            f"a measurement cannot take {seconds:g} seconds",
+            "option --seconds",
+            f"give more than 0, and at most {LONGEST:g}",
+        )
+    return seconds
 
 
 class _Batch(Protocol):
@@ -56,7 +74,8 @@ class Meter:
         while True:
             self.close()
             asked = time.perf_counter()
-            self._begun = self._begun or asked
+            if self._begun is None:
+                self._begun = asked
             batch = next(batches, None)
             if batch is None:
                 return
@@ -69,17 +88,20 @@ class Meter:
             return
         (asked, came, pictures), self._open = self._open, None
         now = time.perf_counter()
-        self._seen += 1
         if self._warm is None:
-            if self._seen >= _WARM_BATCHES and now - (self._begun or now) >= self._seconds / STRETCHES:
-                self._settle()
-                self._warm = time.perf_counter()
+            self._warm_up(now)
             return
         self._time += now - asked
         self._waited += came - asked
         self._pictures += pictures
-        if self._time >= self._seconds / STRETCHES or now - self._warm > _PATIENCE * self._seconds:
+        if self._time >= self._seconds / STRETCHES or self._impatient(now):
             self._end_stretch(now)
+
+    def _warm_up(self, now: float) -> None:
+        self._seen += 1
+        if self._seen >= _WARM_BATCHES and now - (self._begun or 0.0) >= self._seconds / STRETCHES:
+            self._settle()
+            self._warm = time.perf_counter()
 
     def _end_stretch(self, now: float) -> None:
         self._settle()
@@ -87,11 +109,14 @@ class Meter:
         self._rates.append(self._pictures / max(self._time, 1e-9))
         self._total, self._total_waited = self._total + self._time, self._total_waited + self._waited
         self._time, self._waited, self._pictures = 0.0, 0.0, 0
-        assert self._warm is not None
-        impatient = time.perf_counter() - self._warm > _PATIENCE * self._seconds
-        if impatient or (self._total >= 0.99 * self._seconds and len(self._rates) >= _FEWEST):
+        enough = self._total >= 0.99 * self._seconds and len(self._rates) >= _FEWEST
+        if enough or self._impatient(time.perf_counter()):
             self.done = True
             self.enough()
+
+    def _impatient(self, now: float) -> bool:
+        """Whether too much time went into other things, such as validation between very short epochs."""
+        return now - (self._warm or 0.0) - self._total - self._time > _PATIENCE * self._seconds
 
     @property
     def pace(self) -> Pace:
