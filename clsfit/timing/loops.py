@@ -31,7 +31,6 @@ class Feed:
 
     def __init__(self, loader: Loader, meter: Meter, static: Batch | None = None) -> None:
         self._loader, self._meter, self._static = loader, meter, static
-        self.tier = loader.tier
 
     def batches(
         self, rows: npt.NDArray[np.int64], bounds: Sequence[Bounds], *, epoch: int | None = None

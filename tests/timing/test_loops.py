@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from clsfit.timing import loops
+from clsfit.timing.meter import Meter
 
 Builder = Callable[..., Callable[[], Any]]
 
@@ -65,6 +66,29 @@ def test_epochs_are_judged_and_a_new_run_follows_the_last_one(builder: Builder) 
     for run in made[:-1]:
         assert (run.epoch, run.inside_epoch) == (2, False)
         assert "val/loss" in run.scores
+
+
+def test_validation_does_not_count(builder: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    close, validate = Meter.close, loops.fit.validate
+
+    def noting_close(self: Meter) -> None:
+        told.append("batch ended")
+        close(self)
+
+    def noting_validate(run: Any) -> None:
+        told.append("validation")
+        validate(run)
+
+    monkeypatch.setattr(Meter, "close", noting_close)
+    monkeypatch.setattr(loops.fit, "validate", noting_validate)
+    build = builder(epochs=50)
+    loops.loop_pace(build, 0.05, static=False)
+    places = [place for place, what in enumerate(told) if what == "validation"]
+    assert len(places) > 1
+    steps = build().steps_per_epoch
+    # one for each batch as it is asked for, and the one that ends the epoch's last batch before it is judged
+    assert all(told[place - steps - 1 : place] == ["batch ended"] * (steps + 1) for place in places)
 
 
 def test_a_callback_that_stops_the_training_does_not_stop_the_measurement(builder: Builder) -> None:
