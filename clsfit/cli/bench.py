@@ -96,6 +96,9 @@ def report(found: Benchmark) -> Iterator[str]:
     yield from (f"not {name}: {tier.why}" for name, tier in found.tiers.items() if not tier.possible)
     if found.ceiling is None:
         yield f"hand-written loop: {found.ceiling_is}"
+    if not found.steady:
+        yield "unsteady: the slowest and the fastest differ by more than half, as where other programs run"
+        yield "  measure again while nothing else runs, or with more --seconds"
     for advice in found.advice:
         yield f"change {advice.change}" if advice.change == "nothing" else f"change: {advice.change}"
         yield f"  {advice.why}"

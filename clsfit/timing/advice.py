@@ -26,8 +26,7 @@ def advise(found: Benchmark) -> tuple[Advice, ...]:
 
 def _slowed(found: Benchmark) -> bool:
     """Whether preparing pictures beside the step slows it down; resident ones are prepared between steps."""
-    beyond_chance = found.whole.high < found.step.low and found.whole.rate < _SLOWED * found.step.rate
-    return beyond_chance and found.chosen != "resident"
+    return found.chosen != "resident" and found.step.beats(found.whole, 1 / _SLOWED)
 
 
 def _for_data(found: Benchmark) -> Iterator[Advice]:
@@ -59,15 +58,15 @@ def _later(found: Benchmark, name: str) -> Pace:
 def _for_step(found: Benchmark) -> Iterator[Advice]:
     if found.ceiling is None:
         return
-    chosen, ceiling = found.chosen, found.ceiling.rate
-    trials = [trial for trial in found.trials if trial.pace.rate >= _WORTH * ceiling]
+    chosen, ceiling = found.chosen, found.ceiling
+    trials = [trial for trial in found.trials if trial.pace.beats(ceiling, _WORTH)]
     for trial in sorted(trials, key=lambda trial: -trial.pace.rate):
-        faster = f"{trial.pace.rate / ceiling:.1f} times as fast in the hand-written loop"
+        faster = f"{trial.pace.rate / ceiling.rate:.1f} times as fast in the hand-written loop"
         rate = "; the best --optimizer.lr may be another" if trial.change.startswith("--batch-size") else ""
         yield Advice(trial.change, chosen, f"{faster}{rate}; {chosen} keeps up with the step")
-    share = found.step.rate / ceiling
-    if share < _PLAIN:
-        why = f"the step runs at {share:.0%} of the hand-written loop: metrics, callbacks and checks are the rest"
+    if ceiling.beats(found.step, 1 / _PLAIN):
+        share = f"the step runs at {found.step.rate / ceiling.rate:.0%} of the hand-written loop"
+        why = f"{share}: metrics, callbacks and checks are the rest"
         yield Advice("fewer --metric and --callback, or a larger --batch-size", chosen, f"{why}; {chosen} keeps up")
 
 

@@ -5,6 +5,7 @@ Nothing is kept: no run directory is made, and what lies in the cache directory 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -19,11 +20,12 @@ from clsfit.data.intake import Intake, take_in
 from clsfit.data.processes import Decoders
 from clsfit.data.threads import usable_cores, workers_of
 from clsfit.data.tiers import estimate
+from clsfit.errors import ResourceError
 from clsfit.timing import places
 from clsfit.timing.advice import advise
-from clsfit.timing.meter import check_seconds
+from clsfit.timing.meter import check_seconds, pace_of, waiting_of
 from clsfit.timing.places import Place
-from clsfit.timing.results import TIERS, Benchmark, Pace, Tier, Trial
+from clsfit.timing.results import TIERS, Benchmark, Tier, Trial
 from clsfit.timing.sample import sample
 from clsfit.training import Control, open_data, settle, wishes_of
 
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from clsfit.timing.loops import Build
 
 Say = Callable[[str], None]
+
+_ROUNDS = 2
 
 
 def bench_config(config: Config, seconds: float, say: Say) -> Benchmark:
@@ -121,45 +125,49 @@ def _benchmark(
     seconds: float,
     say: Say,
 ) -> Benchmark:
-    from clsfit.timing.loops import hand_written, loop_pace
+    """Measures the loops in turn, again and again: what else the machine does then meets all of them."""
+    from clsfit.timing.loops import hand_written, own_loop
 
-    say("training on one batch that is there already")
-    step, _ = loop_pace(build, seconds, static=True)
-    say("training")
-    whole, waiting = loop_pace(build, seconds, static=False)
-    say("the hand-written loop")
-    ceiling, ceiling_is = hand_written(build, seconds)
+    once, changes = seconds / _ROUNDS, _changes(config)
+    step, whole, trials = [], [], defaultdict(list)
+    for _ in range(_ROUNDS):
+        say("training on one batch that is there already")
+        step.append(own_loop(build, once, static=True))
+        say("training")
+        whole.append(own_loop(build, once, static=False))
+        for change, more in changes.items():
+            say(f"the hand-written loop{change and ' with '}{change}")
+            try:
+                meter, ceiling_is = hand_written(build, once, **more)
+            except ResourceError:
+                if not change:
+                    raise
+                continue  # twice the batch takes more memory than there is
+            if meter is not None:
+                trials[change].append(meter)
+    paces = {change: pace_of(*meters) for change, meters in trials.items()}
+    ceiling = paces.pop("", None)
     made = Benchmark(
         setting=_setting(config, intake, pictures, seconds),
         tiers=tiers,
-        step=step,
-        whole=whole,
-        waiting=waiting,
+        step=pace_of(*step),
+        whole=pace_of(*whole),
+        waiting=waiting_of(*whole),
         ceiling=ceiling,
         ceiling_is=ceiling_is,
-        trials=_trials(config, build, seconds, say) if ceiling is not None else (),
+        trials=tuple(Trial(change, pace) for change, pace in paces.items()),
     )
     return replace(made, advice=advise(made))
 
 
-def _trials(config: Config, build: Build, seconds: float, say: Say) -> tuple[Trial, ...]:
-    """The hand-written loop with twice the batch, and on a CPU with all cores, or with one instead of several."""
-    from clsfit.timing.loops import hand_written
-
+def _changes(config: Config) -> dict[str, dict[str, int]]:
+    """What is tried in the hand-written loop: nothing, twice the batch, on a CPU all cores or one of several."""
     settings, cores = config.settings, usable_cores()
-    changes: dict[str, Callable[[], tuple[Pace | None, str]]] = {
-        f"--batch-size {2 * settings.batch_size}": partial(hand_written, build, seconds, times=2)
-    }
+    changes = {"": {}, f"--batch-size {2 * settings.batch_size}": {"times": 2}}
     if settings.device == "cpu" and cores > 1:
         threads = 1 if settings.threads == cores else cores
-        changes[f"--threads {threads}"] = partial(hand_written, build, seconds, threads=threads)
-    trials = []
-    for change, measure in changes.items():
-        say(f"the hand-written loop with {change}")
-        pace, _ = measure()
-        if pace is not None:
-            trials.append(Trial(change, pace))
-    return tuple(trials)
+        changes[f"--threads {threads}"] = {"threads": threads}
+    return changes
 
 
 def _setting(config: Config, intake: Intake, pictures: int, seconds: float) -> dict[str, Any]:

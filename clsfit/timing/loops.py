@@ -19,7 +19,7 @@ from clsfit.engine.infer import takes_images
 from clsfit.engine.run import Run
 from clsfit.pipeline.batches import Bounds
 from clsfit.pipeline.loader import Batch, Loader
-from clsfit.timing.meter import Meter
+from clsfit.timing.meter import Meter, pace_of
 from clsfit.timing.results import Pace
 
 Build = Callable[[], Run]
@@ -59,19 +59,16 @@ def data_pace(build: Build, seconds: float) -> Pace:
                     break
             meter.close()
             run.epoch += 1
-    return meter.pace
+    return pace_of(meter)
 
 
-def loop_pace(build: Build, seconds: float, *, static: bool) -> tuple[Pace, float]:
+def own_loop(build: Build, seconds: float, *, static: bool) -> Meter:
     """The run's own loop: its training parts are counted, what is between them is not.
 
     Args:
         build: makes the run; again where its epochs are over before ``seconds`` are.
         seconds: how long to measure.
         static: whether each batch is the first one of an epoch, which is there already.
-
-    Returns:
-        The pace, and the part of the time in which it waits for batches.
 
     Raises:
         DivergedError: a loss or a gradient was not finite.
@@ -84,7 +81,7 @@ def loop_pace(build: Build, seconds: float, *, static: bool) -> tuple[Pace, floa
             meter.enough = lambda stopped=run: stopped.stop("measured")  # type: ignore[misc]
             Feed.into(run, meter, static_batch(run) if static else None)
             _train(run, meter)
-    return meter.pace, meter.waiting
+    return meter
 
 
 def _train(run: Run, meter: Meter) -> None:
@@ -125,7 +122,7 @@ def _first(batch: Batch, count: int) -> Batch:
 
 def hand_written(
     build: Build, seconds: float, *, times: int = 1, threads: int | None = None
-) -> tuple[Pace | None, str]:
+) -> tuple[Meter | None, str]:
     """A training loop as one writes it by hand in torch, on one batch: nothing is checked, nothing counted.
 
     Args:
@@ -135,7 +132,7 @@ def hand_written(
         threads: of the arithmetic on the CPU; None: as they are.
 
     Returns:
-        The pace, and the optimizer's name; None, and why, where there is no such loop.
+        What it took, and the optimizer's name; None, and why, where there is no such loop.
     """
     run = build()
     if getattr(run.optimizer, "needs_closure", False):
@@ -151,7 +148,7 @@ def hand_written(
         torch.set_num_threads(before)
 
 
-def _loop(run: Run, batch: Batch, optimizer: Any, seconds: float) -> Pace:
+def _loop(run: Run, batch: Batch, optimizer: Any, seconds: float) -> Meter:
     model, loss, images, targets = run.model.train(), run.loss.train(), batch.images, batch.targets
     extra = {"images": images} if takes_images(loss) else {}
     scaler = torch.amp.GradScaler(run.device.type, enabled=run.precision.name == "fp16")
@@ -165,7 +162,7 @@ def _loop(run: Run, batch: Batch, optimizer: Any, seconds: float) -> Pace:
         scaler.scale(value).backward()
         scaler.step(optimizer)
         scaler.update()
-    return meter.pace
+    return meter
 
 
 def plain_optimizer(run: Run) -> Any:

@@ -55,6 +55,9 @@ class Meter:
 
     Attributes:
         done: whether enough was measured.
+        rates: pictures per second, of each stretch.
+        total: seconds of all stretches.
+        waited: those between a batch's being asked for and its coming.
     """
 
     def __init__(self, seconds: float, settle: Callable[[], None], enough: Callable[[], None] = lambda: None) -> None:
@@ -65,8 +68,9 @@ class Meter:
         self._warm: float | None = None  # since when batches are counted
         self._seen = 0
         self._open: tuple[float, float, int] | None = None
-        self._rates: list[float] = []
-        self._time = self._waited = self._total = self._total_waited = 0.0
+        self.rates: list[float] = []
+        self.total = self.waited = 0.0
+        self._time = self._waited = 0.0
         self._pictures = 0
 
     def watched(self, batches: Iterator[B]) -> Iterator[B]:
@@ -106,25 +110,25 @@ class Meter:
     def _end_stretch(self, now: float) -> None:
         self._settle()
         self._time += time.perf_counter() - now
-        self._rates.append(self._pictures / max(self._time, 1e-9))
-        self._total, self._total_waited = self._total + self._time, self._total_waited + self._waited
+        self.rates.append(self._pictures / max(self._time, 1e-9))
+        self.total, self.waited = self.total + self._time, self.waited + self._waited
         self._time, self._waited, self._pictures = 0.0, 0.0, 0
-        enough = self._total >= 0.99 * self._seconds and len(self._rates) >= _FEWEST
+        enough = self.total >= 0.99 * self._seconds and len(self.rates) >= _FEWEST
         if enough or self._impatient(time.perf_counter()):
             self.done = True
             self.enough()
 
     def _impatient(self, now: float) -> bool:
         """Whether too much time went into other things, such as validation between very short epochs."""
-        return now - (self._warm or 0.0) - self._total - self._time > _PATIENCE * self._seconds
+        return now - (self._warm or 0.0) - self.total - self._time > _PATIENCE * self._seconds
 
-    @property
-    def pace(self) -> Pace:
-        """The speed; to be asked for when ``done``."""
-        rates = self._rates
-        return Pace(statistics.median(rates), min(rates), max(rates), len(rates))
 
-    @property
-    def waiting(self) -> float:
-        """The part of the time between a batch's being asked for and its coming, 0 to 1."""
-        return self._total_waited / max(self._total, 1e-9)
+def pace_of(*meters: Meter) -> Pace:
+    """The speed that all of ``meters`` found together; each is done."""
+    rates = [rate for meter in meters for rate in meter.rates]
+    return Pace(statistics.median(rates), min(rates), max(rates), len(rates))
+
+
+def waiting_of(*meters: Meter) -> float:
+    """The part of their time between a batch's being asked for and its coming, 0 to 1."""
+    return sum(meter.waited for meter in meters) / max(sum(meter.total for meter in meters), 1e-9)

@@ -9,6 +9,8 @@ from typing import Any
 TIERS = ("resident", "memory", "disk", "stream")
 """Where prepared pictures may lie, as users read of it: the fastest first."""
 
+_STEADY = 1.5  # the fastest stretch over the slowest
+
 
 @dataclass(frozen=True)
 class Pace:
@@ -25,6 +27,10 @@ class Pace:
     low: float
     high: float
     stretches: int
+
+    def beats(self, other: Pace, times: float = 1.0) -> bool:
+        """Whether it is at least ``times`` as fast as ``other``, and not by chance: no stretch of it is slower."""
+        return self.rate >= times * other.rate and self.low > other.high
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,12 @@ class Benchmark:
         """The tier that ``train`` would take."""
         return next(name for name, tier in self.tiers.items() if tier.chosen)
 
+    @property
+    def steady(self) -> bool:
+        """Whether the machine was quiet: stretches of one measurement took about the same time."""
+        paces = [self.tiers[self.chosen].later_epochs, self.step, self.whole, self.ceiling]
+        return all(pace.high <= _STEADY * pace.low for pace in paces if pace is not None)
+
     def to_json(self) -> dict[str, Any]:
-        """All of it as JSON values; ``chosen`` stands beside the tiers."""
-        return {**asdict(self), "setting": dict(self.setting), "chosen": self.chosen}
+        """All of it as JSON values; ``chosen`` and ``steady`` stand beside the attributes."""
+        return {**asdict(self), "setting": dict(self.setting), "chosen": self.chosen, "steady": self.steady}

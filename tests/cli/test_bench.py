@@ -47,7 +47,8 @@ def check_pace(pace: dict[str, Any]) -> None:
 def check(found: dict[str, Any]) -> None:
     """What holds for every result, whatever was measured and however fast."""
     assert list(found) == [
-        *("setting", "tiers", "step", "whole", "waiting", "ceiling", "ceiling_is", "trials", "advice", "chosen")
+        *("setting", "tiers", "step", "whole", "waiting", "ceiling", "ceiling_is", "trials", "advice", "chosen"),
+        "steady",
     ]
     assert list(found["tiers"]) == ["resident", "memory", "disk", "stream"]
     for name, tier in found["tiers"].items():
@@ -185,8 +186,9 @@ sys.exit(main(["bench", photos, "--model", "mlp", "--seconds", "0.05", "--device
 """The command, whose measurement of a moment takes so long that it can be interrupted there."""
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("moment", ["pictures alone: disk", "training"])
+@pytest.mark.parametrize(
+    ("number", "code", "moment"), [(signal.SIGTERM, 143, "pictures alone: disk"), (signal.SIGINT, 130, "training")]
+)
 def test_it_can_be_interrupted(photos: Path, tmp_path: Path, number: signal.Signals, code: int, moment: str) -> None:
     kept = tmp_path / "cache"
     process = subprocess.Popen(
@@ -226,3 +228,20 @@ def test_without_a_hand_written_loop(
     found = package.bench(pictures, seconds=0.05, model="mlp", device="cpu", verbosity=0)
     assert (found.ceiling, found.trials) == (None, ())
     assert "hand-written loop: none: it evaluates twice" in list(report(found))
+
+
+def test_a_batch_that_is_too_large_to_try(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from clsfit.errors import ResourceError
+    from clsfit.timing import loops
+
+    measure = loops.hand_written
+
+    def scarce(*args: Any, times: int = 1, **more: Any) -> Any:
+        if times > 1:
+            raise ResourceError("out of memory")
+        return measure(*args, **more)
+
+    monkeypatch.setattr(loops, "hand_written", scarce)
+    found = package.bench(pictures, seconds=0.05, model="mlp", device="cpu", verbosity=0, threads=1)
+    assert found.ceiling is not None
+    assert not [trial for trial in found.trials if trial.change.startswith("--batch-size")]

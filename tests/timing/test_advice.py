@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,8 +11,8 @@ from clsfit.timing.advice import advise
 from clsfit.timing.results import TIERS, Benchmark, Pace, Tier, Trial
 
 
-def pace(rate: float) -> Pace:
-    return Pace(rate, 0.95 * rate, 1.05 * rate, 5)
+def pace(rate: float, spread: float = 0.05) -> Pace:
+    return Pace(rate, (1 - spread) * rate, (1 + spread) * rate, 5)
 
 
 def found(
@@ -69,6 +70,7 @@ STREAM = {"memory": 5000.0, "disk": 4000.0, "stream": 300.0}
             ),
             ["--threads 2", "--batch-size 64"],
         ),
+        (found("memory", STREAM, trials=(Trial("--threads 2", pace(1300, 0.4)),)), ["nothing"]),  # may be chance
         # where pictures are what it waits for, a faster step helps nothing
         (
             found("stream", STREAM, whole=290, waiting=0.7, trials=(Trial("--threads 2", pace(1900)),)),
@@ -93,3 +95,14 @@ def test_why_has_the_figures() -> None:
     assert "memory gives 5,000 pictures/s; stream gives 300 pictures/s, the step could take 1,000" in advice.why
     (slowed,) = advise(found("stream", STREAM, whole=600, waiting=0.03))
     assert "slows training to 60% of the step's speed" in slowed.why
+
+
+def test_whether_the_machine_was_quiet() -> None:
+    quiet = found("memory", STREAM)
+    assert quiet.steady
+    for name in ("step", "whole", "ceiling"):
+        assert not replace(quiet, **{name: pace(1000, 0.3)}).steady
+    assert replace(quiet, ceiling=None).steady
+    tiers = dict(quiet.tiers)
+    assert replace(quiet, tiers=tiers | {"stream": Tier(True, False, "", 1.0, pace(300, 0.5))}).steady
+    assert not replace(quiet, tiers=tiers | {"memory": Tier(True, True, "", 1.0, pace(300, 0.5))}).steady

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from clsfit.timing import loops
-from clsfit.timing.meter import Meter
+from clsfit.timing.meter import Meter, pace_of, waiting_of
 
 Builder = Callable[..., Callable[[], Any]]
 
@@ -33,13 +33,12 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
 def test_one_batch_or_the_runs_own(builder: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
     build = builder(callback=[], epochs=100)
     batches = seen(monkeypatch)
-    loops.loop_pace(build, 0.05, static=True)
+    loops.own_loop(build, 0.05, static=True)
     whole = [images for images in batches if len(images) == 8]
     assert len(whole) > 10
     assert all(torch.equal(images, whole[0]) for images in whole)
     batches.clear()
-    _, waiting = loops.loop_pace(build, 0.05, static=False)
-    assert 0 < waiting < 1
+    assert 0 < waiting_of(loops.own_loop(build, 0.05, static=False)) < 1
     run = build()
     own = [batch.images for batch in run.epoch_batches()]
     for trained, expected in zip(batches, own, strict=False):
@@ -61,7 +60,7 @@ def noting(build: Callable[[], Any]) -> tuple[list[Any], Callable[[], Any]]:
 
 def test_epochs_are_judged_and_a_new_run_follows_the_last_one(builder: Builder) -> None:
     made, build = noting(builder(epochs=2))
-    loops.loop_pace(build, 0.3, static=False)
+    loops.own_loop(build, 0.3, static=False)
     assert len(made) > 1
     for run in made[:-1]:
         assert (run.epoch, run.inside_epoch) == (2, False)
@@ -83,7 +82,7 @@ def test_validation_does_not_count(builder: Builder, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Meter, "close", noting_close)
     monkeypatch.setattr(loops.fit, "validate", noting_validate)
     build = builder(epochs=50)
-    loops.loop_pace(build, 0.05, static=False)
+    loops.own_loop(build, 0.05, static=False)
     places = [place for place, what in enumerate(told) if what == "validation"]
     assert len(places) > 1
     steps = build().steps_per_epoch
@@ -94,7 +93,7 @@ def test_validation_does_not_count(builder: Builder, monkeypatch: pytest.MonkeyP
 def test_a_callback_that_stops_the_training_does_not_stop_the_measurement(builder: Builder) -> None:
     stops = {"name": "early_stop", "patience": 1, "min_delta": 100.0}
     made, build = noting(builder(epochs=20, callback=[stops]))
-    loops.loop_pace(build, 0.3, static=False)
+    loops.own_loop(build, 0.3, static=False)
     assert made[0].epoch > 3
 
 
@@ -115,7 +114,7 @@ def test_callbacks_are_told_of_the_end(builder: Builder) -> None:
 
     run = builder(epochs=10**6)()
     run.hooks = CallbackHooks({"noting": Noting()})
-    loops.loop_pace(lambda: run, 0.02, static=False)
+    loops.own_loop(lambda: run, 0.02, static=False)
     assert Noting.told == ["start", "end"]
 
 
@@ -164,8 +163,8 @@ def test_an_optimizer_that_torch_has_not_is_used_itself(builder: Builder) -> Non
 def test_an_optimizer_that_evaluates_twice_has_no_hand_written_loop(builder: Builder) -> None:
     run = builder()()
     run.optimizer.needs_closure = True
-    pace, why = loops.hand_written(lambda: run, 0.05)
-    assert pace is None
+    meter, why = loops.hand_written(lambda: run, 0.05)
+    assert meter is None
     assert "more than once" in why
 
 
@@ -174,9 +173,9 @@ def test_the_hand_written_loop(builder: Builder, monkeypatch: pytest.MonkeyPatch
     batches, threads = seen(monkeypatch), torch.get_num_threads()
     run = build()
     before = [parameter.detach().clone() for parameter in run.parameters]
-    pace, name = loops.hand_written(lambda: run, 0.05, times=2, threads=2)
-    assert pace is not None
-    assert (pace.rate > 0, name) == (True, "torch.optim.adamw.AdamW")
+    meter, name = loops.hand_written(lambda: run, 0.05, times=2, threads=2)
+    assert meter is not None
+    assert (pace_of(meter).rate > 0, name) == (True, "torch.optim.adamw.AdamW")
     assert {len(images) for images in batches} == {16}
     assert all(not torch.equal(old, new) for old, new in zip(before, run.parameters, strict=True))
     assert torch.get_num_threads() == threads
