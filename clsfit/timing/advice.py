@@ -71,6 +71,8 @@ def _for_step(found: Benchmark) -> Iterator[Advice]:
 
 
 def _nothing(found: Benchmark) -> Advice:
-    share = "" if found.ceiling is None else f" at {found.step.rate / found.ceiling.rate:.0%} of the hand-written loop"
-    why = f"{found.chosen} keeps up with the step, which runs{share}: only a cheaper model or other hardware is faster"
+    share = ""
+    if found.ceiling is not None and found.steady:
+        share = f", which runs at {found.step.rate / found.ceiling.rate:.0%} of the hand-written loop"
+    why = f"{found.chosen} keeps up with the step{share}: only a cheaper model or other hardware is faster"
     return Advice("nothing", found.chosen, why)
