@@ -1,7 +1,7 @@
 """clsfit: train, judge and apply image classifiers; every part is a plugin from pip.
 
 ``from clsfit import Component, hookimpl`` is all that a plugin's hook module needs. The Python API
-beside the command line is :func:`train` and :func:`load`. Importing this package is instant: torch
+beside the command line is :func:`train`, :func:`bench` and :func:`load`. Importing this package is instant: torch
 is imported when a function that needs it is called.
 """
 
@@ -12,15 +12,25 @@ from typing import TYPE_CHECKING, Any
 from clsfit.hookspecs import Component, hookimpl
 
 if TYPE_CHECKING:
-    from clsfit.api import Model, TrainedRun, load, train
+    from clsfit.api import Benchmark, Model, TrainedRun, bench, load, train
 
 __version__ = "0.1.0"
 
-__all__ = ["Component", "Model", "TrainedRun", "__version__", "hookimpl", "load", "train"]
+__all__ = [
+    "Benchmark",
+    "Component",
+    "Model",
+    "TrainedRun",
+    "__version__",
+    "bench",
+    "hookimpl",
+    "load",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name in {"train", "load", "Model", "TrainedRun"}:
+    if name in {"train", "bench", "load", "Benchmark", "Model", "TrainedRun"}:
         import clsfit.api
 
         return getattr(clsfit.api, name)

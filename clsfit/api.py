@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,24 @@ from clsfit.interrupts import held
 from clsfit.registry import Plugins
 from clsfit.results import EvaluatedPicture, Evaluation, Prediction
 from clsfit.resume import check_plugins
+from clsfit.timing.bench import bench_config
+from clsfit.timing.results import Benchmark
 from clsfit.training import Control, TrainedRun, train_config
 
 with held():  # here torch is imported, and an interrupt in the middle of that could abort the process
+    from clsfit.engine.report import Reporter
     from clsfit.model import Model, load
 
 __all__ = [
+    "Benchmark",
     "Control",
     "EvaluatedPicture",
     "Evaluation",
     "Model",
     "Prediction",
     "TrainedRun",
+    "bench",
+    "bench_config",
     "load",
     "train",
     "train_config",
@@ -66,10 +72,7 @@ def train(
     Raises:
         ClsfitError: its ``exit_code`` says which kind of failure it is.
     """
-    tree = dict(options) | ({"data": str(data)} if data is not None else {})
-    files = [Path(file) for file in config]
-    off = switches(files=files, options=tree)
-    plugins = Plugins.discover(disable=off.disable, may_be_absent=off.standing, bundled_only=off.bundled_only)
+    tree, files, plugins = _given(data, config, options)
     if resume and output is not None:
         check_plugins(plugins, Path(output))
     resolved = resolve(plugins, recipe=recipe, files=files, options=tree)
@@ -82,3 +85,41 @@ def train(
         verbosity=verbosity,
     )
     return train_config(resolved, plugins, control)
+
+
+def bench(
+    data: str | Path | None = None,
+    *,
+    seconds: float = 3.0,
+    recipe: str | None = None,
+    config: Sequence[str | Path] = (),
+    verbosity: int = 1,
+    **options: Any,
+) -> Benchmark:
+    """Measures where the time of :func:`train` with the same arguments would go, as ``clsfit bench`` does.
+
+    Args:
+        data: a folder, or the name of a data set; None is the recipe's.
+        seconds: how long each measurement takes; above 0.
+        recipe: the name of a recipe; None is ``default``.
+        config: YAML files, in rising precedence.
+        verbosity: 0 is silent, 1 says on stderr what is being measured.
+        options: the configuration's keys, as for :func:`train`.
+
+    Raises:
+        ClsfitError: its ``exit_code`` says which kind of failure it is.
+    """
+    tree, files, plugins = _given(data, config, options)
+    resolved = resolve(plugins, recipe=recipe, files=files, options=tree)
+    return bench_config(resolved, seconds, Reporter(verbosity).say)
+
+
+def _given(
+    data: str | Path | None, config: Sequence[str | Path], options: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[Path], Plugins]:
+    """The configuration's tree, its files, and the plugins that they leave on."""
+    tree = dict(options) | ({"data": str(data)} if data is not None else {})
+    files = [Path(file) for file in config]
+    off = switches(files=files, options=tree)
+    plugins = Plugins.discover(disable=off.disable, may_be_absent=off.standing, bundled_only=off.bundled_only)
+    return tree, files, plugins

@@ -132,7 +132,7 @@ def _train(
     from clsfit.provenance import environment
     from clsfit.storage import checkpoints
 
-    config, reporter, device = _settle(config, intake, control, directory)
+    config, reporter, device = settle(config, intake, control, directory)
     saved = None
     if record is not None and directory.holds_checkpoint():
         saved, skipped = checkpoints.newest_verified(directory.checkpoints)
@@ -168,7 +168,7 @@ def _train(
     return _result(directory)
 
 
-def _settle(
+def settle(
     config: Config, intake: Intake, control: Control, directory: RunDirectory | None
 ) -> tuple[Config, Reporter, Any]:
     """Decides what was left to be found out, before step 0: device, threads, precision, sizes."""
@@ -198,7 +198,7 @@ def _dry_run(
     """Everything but training: every object is built, nothing is written."""
     from clsfit.build import build_run
 
-    config, reporter, device = _settle(config, intake, control, None)
+    config, reporter, device = settle(config, intake, control, None)
     run = build_run(config, intake, device, reporter, None, starts=record is None)
     for line in introduction(config, intake, run):
         reporter.say(line)
@@ -206,8 +206,15 @@ def _dry_run(
     return TrainedRun(directory.path, {}, [])
 
 
-def open_data(data: str | Selection) -> Any:
-    """The data set that a configuration names: a folder, a table, or a plugin's data set."""
+def open_data(data: str | Selection | None) -> Any:
+    """The data set that a configuration names: a folder, a table, or a plugin's data set.
+
+    Raises:
+        ConfigError: it names none.
+        ClsfitError: the data set cannot be used.
+    """
+    if data is None:
+        raise ConfigError("no data to train on", "argument DATA", "name a folder or a data set")
     if isinstance(data, Selection):
         from clsfit.factory import make
 
@@ -215,26 +222,29 @@ def open_data(data: str | Selection) -> Any:
     return open_path(data)
 
 
+def wishes_of(settings: Settings) -> Wishes:
+    """What the core's options ask of the data."""
+    return Wishes(
+        input_size=settings.input_size,
+        channels=settings.channels,
+        val_fraction=settings.val_fraction,
+        seed=settings.seed,
+        workers=workers_of(settings.workers),
+        cache=settings.cache,
+        skip_bad=settings.skip_bad,
+        group=settings.group,
+        group_regex=settings.group_regex,
+    )
+
+
 def _take_in(config: Config, control: Control, record: Record | None, decoders: Decoders) -> Intake:
     settings = config.settings
-    if config.data is None:
-        raise ConfigError("no data to train on", "argument DATA", "name a folder or a data set")
     source = open_data(config.data)
     for note in getattr(source, "notes", ()):
         _say(control, f"note: {note}")
     intake = take_in(
         source,
-        Wishes(
-            input_size=settings.input_size,
-            channels=settings.channels,
-            val_fraction=settings.val_fraction,
-            seed=settings.seed,
-            workers=workers_of(settings.workers),
-            cache=settings.cache,
-            skip_bad=settings.skip_bad,
-            group=settings.group,
-            group_regex=settings.group_regex,
-        ),
+        wishes_of(settings),
         recorded=record.split if record is not None else None,
         accept_changes=control.accept_changes,
         decoders=decoders,

@@ -24,11 +24,14 @@ COMMANDS = {
     "train": "Train a classifier on pictures.",
     "evaluate": "Score a trained model on labelled pictures.",
     "predict": "Apply a trained model to pictures.",
+    "bench": "Find where a training run's time goes.",
     "import": "Turn foreign weights into a safetensors file.",
     "plugins": "List plugins, and show a component's options.",
     "config": "The JSON Schema of configuration files.",
 }
 GROUPS = ("plugins", "config")
+DYNAMIC = ("train", "bench")
+"""Commands whose options depend on their own arguments."""
 COMPLETE = "_CLSFIT_COMPLETE"
 """Set by the shell's completion function, with ``_TYPER_COMPLETE_ARGS`` or ``COMP_WORDS``."""
 
@@ -95,7 +98,7 @@ def _build(asked: str, words: list[str], completing: bool) -> typer.Typer:
             app.command(name, help=help_text)(_absent)
             continue
         module = import_module(f"clsfit.cli.{name}" + "_" * iskeyword(name))
-        if name == "train":
+        if name in DYNAMIC:
             after = words.index(name) + 1
             words[after:] = module.add(app, help_text, words[after:], completing)
         else:

@@ -34,7 +34,7 @@ _METAVARS = frozenset({"name", "dir", "file", "key=value"})
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option of ``clsfit train``.
+    """One option of a command that takes a configuration.
 
     Attributes:
         key: its place in the configuration's tree, ``("loss", "gamma")``.
@@ -237,8 +237,14 @@ def split_tuples(arguments: Sequence[str], known: Iterable[Option]) -> list[str]
     return out
 
 
-def check(arguments: Sequence[str], known: Collection[Option], plugins: Plugins, selected: Collection[Offer]) -> None:
-    """Refuses an unknown long option, and says which one was meant or what would make it known.
+def check(
+    arguments: Sequence[str],
+    known: Collection[Option],
+    plugins: Plugins,
+    selected: Collection[Offer],
+    command: str = "train",
+) -> None:
+    """Refuses an unknown long option of ``command``, and says which one was meant or what would make it known.
 
     Raises:
         ConfigError: there is one.
@@ -252,7 +258,7 @@ def check(arguments: Sequence[str], known: Collection[Option], plugins: Plugins,
         if dot and slot in OFFERS:
             raise _unknown_plugin_option(name, slot, rest, names, plugins, selected)
         close = nearest(name, names.values())
-        raise ConfigError(f"no such option {printable(name)}", "", _unquoted(close) or "see: clsfit train --help")
+        raise ConfigError(f"no such option {printable(name)}", "", _unquoted(close) or f"see: clsfit {command} --help")
 
 
 def _unknown_plugin_option(

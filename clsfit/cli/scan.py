@@ -1,4 +1,4 @@
-"""The first look at the arguments of ``train``: which plugins, which components.
+"""The first look at the arguments of ``train`` and ``bench``: which plugins, which components.
 
 Typer wants to know every option before it parses; which options there are depends on the components
 that files, environment and the arguments themselves select. So they are read in two passes, and this is
@@ -48,7 +48,7 @@ class Scan:
     """What the arguments say of plugins and components.
 
     Args:
-        arguments: those after ``train``.
+        arguments: those after the command's name.
         tolerant: whether to skip what is wrong, for help and completion, instead of raising.
 
     Attributes:

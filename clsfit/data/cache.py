@@ -17,7 +17,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +52,25 @@ def available_memory() -> int:
         group = Path("/sys/fs/cgroup")
         found.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
     return max(min(found, default=0), 0)
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder in the cache directory, for what shall be gone afterwards, with the folders made for it.
+
+    Raises:
+        OSError: there can be none.
+    """
+    base = directory()
+    made = [place for place in (base, *base.parents) if not place.exists()]
+    try:
+        base.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".scratch-", dir=base, ignore_cleanup_errors=True) as name:
+            yield Path(name)
+    finally:
+        for place in made:
+            with contextlib.suppress(OSError):  # somebody else has put something there
+                place.rmdir()
 
 
 @dataclass(frozen=True, eq=False)

@@ -70,9 +70,11 @@ class _Team:
                 self.stop.set()
 
 
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def workers_of(workers: int | None) -> int:
     """Decoding threads: as asked for, else one per core that this process may use, at most 8."""
-    if workers is not None:
-        return workers
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(8, usable)
+    return workers if workers is not None else min(8, usable_cores())

@@ -55,13 +55,13 @@ def order(cache: str, expected: int, folder: Path, reasons: list[str]) -> list[s
     if fits_memory:
         return ["memory", "disk", "stream"]
     reasons.append(f"{shown(expected)} are more than a quarter of the available memory")
-    if expected > min(files.LIMIT_BYTES, _free(folder)):
+    if expected > min(files.LIMIT_BYTES, free_bytes(folder)):
         reasons.append("and more than the cache directory may take")
         return ["stream"]
     return ["disk", "stream"]
 
 
-def _free(folder: Path) -> int:
+def free_bytes(folder: Path) -> int:
     """Free bytes where ``folder`` is, or will be."""
     for place in (folder, *folder.parents):
         try:

@@ -42,6 +42,7 @@ COMMANDS = (
     "train",
     "evaluate",
     "predict",
+    "bench",
     "import",
     "plugins",
     "plugins list",

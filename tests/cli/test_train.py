@@ -183,7 +183,9 @@ def test_help_in_spite_of_anything_wrong(run: Run) -> None:
 
 
 @pytest.mark.parametrize("width", ["80", "120"])
-@pytest.mark.parametrize("command", ["", "train", "evaluate", "predict", "plugins", "plugins list", "config schema"])
+@pytest.mark.parametrize(
+    "command", ["", "train", "bench", "evaluate", "predict", "plugins", "plugins list", "config schema"]
+)
 def test_help_fits_the_terminal(width: str, command: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", width)
     done = run(*command.split(), "--help")

@@ -235,3 +235,22 @@ def test_what_a_killed_builder_left_is_swept_when_it_is_old(mixed: FolderSource,
             os.utime(place / name, (time, time))
     _build(mixed, "disk", store)
     assert [path.name for path in _files(place) if path.name.startswith(".building")] == [".building-new"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_is_scratch_is_gone_however_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
+    base = tmp_path / "new" / "cache"
+    monkeypatch.setenv("CLSFIT_CACHE", str(base))
+    if there:
+        base.mkdir(parents=True)
+
+    def interrupted() -> None:
+        with files.scratch() as folder:
+            assert folder.parent == base
+            (folder / "canvases").mkdir()
+            (folder / "canvases" / "half").write_bytes(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert [path.name for path in tmp_path.rglob("*")] == (["new", "cache"] if there else [])

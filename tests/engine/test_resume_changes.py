@@ -43,6 +43,10 @@ class Count:
         self.at_most = at_most
 
     @hookimpl
+    def on_fit_start(self):
+        gc.collect()  # other tests' batches
+
+    @hookimpl
     def on_gradients(self, run):
         alive = sum(type(thing) is Batch for thing in gc.get_objects())
         assert alive <= self.at_most, f"{alive} batches are held"
