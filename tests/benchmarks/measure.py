@@ -1,4 +1,4 @@
-"""Programs measured side by side: whole processes, in rounds of the order A B C ... A, compared by ratios within a round.
+"""Programs measured side by side: whole processes, in rounds A B C ... A, compared by the ratios within a round.
 
 A machine that is shared, or grows warm, moves all figures of a minute together. So what is compared are the
 figures of one round, with the baseline at both of its ends, and what is reported is the median of the rounds'

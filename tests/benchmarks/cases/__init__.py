@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from cases import data, digits, engine, memory, predict, resnet18, start
 from measure import Group
 from setting import Setting
+
+from cases import data, digits, engine, memory, predict, resnet18, start
 
 CASES: dict[str, Callable[[Setting], Sequence[Group]]] = {
     "start": start.groups,

@@ -1,4 +1,4 @@
-"""Ultralytics' classification trainer with torchvision's ResNet-18, its own augmentation and its own number of threads."""
+"""Ultralytics' classification trainer with torchvision's ResNet-18, and its own augmentation and number of threads."""
 
 from __future__ import annotations
 
