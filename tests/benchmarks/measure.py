@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 _RESAMPLES = 2000
@@ -82,7 +83,10 @@ class Failed(Exception):
 
 
 def run(program: Program) -> dict[str, Any]:
-    """What one run of ``program`` reports, with ``seconds`` and ``peak`` (MiB) of the whole process.
+    """What one run of ``program`` reports, with ``seconds``, ``peak`` and ``others`` of the whole process.
+
+    ``peak`` is its resident memory in MiB, ``others`` how many cores other programs kept busy meanwhile, where
+    the system tells it.
 
     A program reports by a JSON object in the last line of its standard output; one that has nothing to say but
     how long it takes prints what it likes.
@@ -92,12 +96,12 @@ def run(program: Program) -> dict[str, Any]:
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")}
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        began = time.perf_counter()
+        before, began = busy(), time.perf_counter()
         process = subprocess.Popen(
             program.command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment | program.environment
         )
         _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - began
+        seconds, spent = time.perf_counter() - began, usage.ru_utime + usage.ru_stime
         process.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0), err.seek(0)
         if process.returncode != program.exit_code:
@@ -105,7 +109,17 @@ def run(program: Program) -> dict[str, Any]:
             raise Failed(f"{program.name}: exit {process.returncode}\n{last}")
         lines = out.read().decode(errors="replace").splitlines()
     reported = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
-    return reported | program.found() | {"seconds": seconds, "peak": usage.ru_maxrss / 1024}
+    others = {} if before is None else {"others": max(0.0, (busy() - before - spent) / seconds)}
+    return reported | program.found() | {"seconds": seconds, "peak": usage.ru_maxrss / 1024} | others
+
+
+def busy() -> float | None:
+    """Seconds that all cores together have worked since the system's start; None where it does not tell."""
+    told = Path("/proc/stat")
+    if not told.is_file():
+        return None
+    user, nice, system, _, _, interrupts, soft, *_ = map(int, told.read_text().splitlines()[0].split()[1:])
+    return (user + nice + system + interrupts + soft) / os.sysconf("SC_CLK_TCK")
 
 
 def left_out(programs: Iterable[Program]) -> dict[str, str]:

@@ -67,6 +67,10 @@ def _group(case: str, group: Mapping[str, Any]) -> Iterable[str]:
             yield f"| {' | '.join([*row, _goal(figure, name, found), _accuracy(rounds, name)])} |"
     for name, reason in group["left_out"].items():
         yield f"| {name} | left out: {reason.splitlines()[-1]} | | | | | |"
+    others = [outcome["others"] for outcomes in rounds for outcome in outcomes.values() if "others" in outcome]
+    if others:
+        yield ""
+        yield f"Meanwhile other programs kept {statistics.median(others):.2f} cores busy (median of the runs)."
 
 
 def _goal(figure: Mapping[str, Any], name: str, found: list[float]) -> str:
