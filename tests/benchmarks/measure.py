@@ -23,6 +23,9 @@ from typing import Any
 
 _RESAMPLES = 2000
 
+DISTURBED = 0.25
+"""Cores that other programs keep busy in a round that is not counted."""
+
 
 @dataclass(frozen=True)
 class Program:
@@ -152,6 +155,16 @@ def one_round(programs: Sequence[Program], absent: dict[str, str], closing: bool
     if closing:
         outcomes["again"] = run(programs[0])
     return outcomes
+
+
+def undisturbed(rounds: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The rounds in which other programs kept less than :data:`DISTURBED` cores busy; all where that is not known."""
+
+    def others(outcomes: Mapping[str, Any]) -> float:
+        seconds = sum(outcome["seconds"] for outcome in outcomes.values())
+        return sum(outcome["seconds"] * outcome.get("others", 0.0) for outcome in outcomes.values()) / seconds
+
+    return [outcomes for outcomes in rounds if others(outcomes) < DISTURBED]
 
 
 def ratios(rounds: Sequence[Mapping[str, Any]], baseline: str, name: str, key: str) -> list[float]:

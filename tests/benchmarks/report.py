@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from measure import interval, ratios
+from measure import interval, ratios, undisturbed
 
 PACKAGES = ("clsfit", "torch", "torchvision", "numpy", "pillow", "typer", "pluggy", "timm", "lightning", "ultralytics")
 
@@ -49,11 +49,13 @@ def table(measured: Mapping[str, Any]) -> str:
 
 
 def _group(case: str, group: Mapping[str, Any]) -> Iterable[str]:
-    rounds = group["rounds"]
+    rounds = undisturbed(group["rounds"])
     yield f"### {case}: {group['name']}"
     yield ""
-    yield "| program | figure | median | ratio [95 %] | rounds | goal | accuracy |"
-    yield "| --- | --- | --- | --- | --- | --- | --- |"
+    yield f"{len(rounds)} rounds; {len(group['rounds']) - len(rounds)} more do not count, since other programs ran too."
+    yield ""
+    yield "| program | figure | median | ratio [95 %] | goal | accuracy |"
+    yield "| --- | --- | --- | --- | --- | --- |"
     baseline = group["programs"][0]
     for figure in group["figures"]:
         key = figure["key"]
@@ -63,14 +65,10 @@ def _group(case: str, group: Mapping[str, Any]) -> Iterable[str]:
                 continue
             found = ratios(rounds, baseline, name, key)
             shown = "1" if name == baseline else "{:.3f} [{:.3f}-{:.3f}]".format(*interval(found))
-            row = [name, figure["title"], _number(statistics.median(values)), shown, str(len(values))]
+            row = [name, figure["title"], _number(statistics.median(values)), shown]
             yield f"| {' | '.join([*row, _goal(figure, name, found), _accuracy(rounds, name)])} |"
     for name, reason in group["left_out"].items():
-        yield f"| {name} | left out: {reason.splitlines()[-1]} | | | | | |"
-    others = [outcome["others"] for outcomes in rounds for outcome in outcomes.values() if "others" in outcome]
-    if others:
-        yield ""
-        yield f"Meanwhile other programs kept {statistics.median(others):.2f} cores busy (median of the runs)."
+        yield f"| {name} | left out: {reason.splitlines()[-1]} | | | | |"
 
 
 def _goal(figure: Mapping[str, Any], name: str, found: list[float]) -> str:

@@ -67,7 +67,7 @@ def test_rounds_are_added_to_a_file_of_the_same_machine(tmp_path: Path) -> None:
     refused = compare(*words, "--rounds", 1)
     assert refused.returncode == 1
     assert "another versions" in refused.stderr
-    assert "| 2 |" in compare(*words, "--rounds", 0).stdout
+    assert "torch 1.0" in compare(*words, "--rounds", 0).stdout
 
 
 def test_ratios_are_taken_within_rounds() -> None:
@@ -79,6 +79,14 @@ def test_ratios_are_taken_within_rounds() -> None:
     ]
     assert measure.ratios(rounds, "a", "b", "seconds") == [1.5, 2.0]
     assert measure.ratios(rounds, "a", "again", "seconds") == [4.0]
+
+
+def test_a_disturbed_round_does_not_count() -> None:
+    measure = module("measure")
+    quiet = {"a": {"seconds": 9.0, "others": 0.0}, "b": {"seconds": 1.0, "others": 1.0}}
+    busy = {"a": {"seconds": 1.0, "others": 0.0}, "b": {"seconds": 1.0, "others": 1.0}}
+    unknown = {"a": {"seconds": 1.0}}
+    assert measure.undisturbed([quiet, busy, unknown]) == [quiet, unknown]
 
 
 def test_the_interval_holds_the_median_and_narrows_with_rounds() -> None:

@@ -15,7 +15,8 @@ def groups(setting: Setting) -> Sequence[Group]:
         setting.command("clsfit --help", "--help"),
         setting.command("clsfit plugins list", "plugins", "list"),
         setting.command("clsfit, completion", **asked),
-        setting.command("clsfit, usage error", "train", "--epochs", "ten", exit_code=2),
+        setting.command("clsfit, misspelt command", "trian", exit_code=2),
+        setting.command("clsfit, option's value", "train", "--epochs", "ten", exit_code=2),
         setting.command("clsfit train --help", "train", "--help"),
         setting.peer("import torch", "only_import.py", "torch"),
         setting.peer("import timm", "only_import.py", "timm", needs=("timm",)),
@@ -23,6 +24,6 @@ def groups(setting: Setting) -> Sequence[Group]:
         setting.peer("import ultralytics", "only_import.py", "ultralytics", needs=("ultralytics",)),
     ]
     if setting.size == "tiny":
-        programs = programs[:6]
-    goals = {program.name: 1.5 for program in programs[1:5]} | {programs[5].name: 2.0}
+        programs = programs[:7]
+    goals = {program.name: 1.5 for program in programs[1:6]} | {programs[6].name: 2.0}
     return [Group("answers", programs, [Figure("seconds", "whole process, s", goals)], same=False, warm=True)]
