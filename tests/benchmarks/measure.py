@@ -24,7 +24,7 @@ from typing import Any
 _RESAMPLES = 2000
 
 DISTURBED = 0.25
-"""Cores that other programs keep busy in a round that is not counted."""
+"""Cores that other programs keep busy beside a run that does not count."""
 
 
 @dataclass(frozen=True)
@@ -157,27 +157,24 @@ def one_round(programs: Sequence[Program], absent: dict[str, str], closing: bool
     return outcomes
 
 
-def undisturbed(rounds: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The rounds in which other programs kept less than :data:`DISTURBED` cores busy; all where that is not known."""
-
-    def others(outcomes: Mapping[str, Any]) -> float:
-        seconds = sum(outcome["seconds"] for outcome in outcomes.values())
-        return sum(outcome["seconds"] * outcome.get("others", 0.0) for outcome in outcomes.values()) / seconds
-
-    return [outcomes for outcomes in rounds if others(outcomes) < DISTURBED]
+def undisturbed(rounds: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rounds without the runs beside which other programs kept :data:`DISTURBED` cores busy."""
+    return [
+        {name: outcome for name, outcome in outcomes.items() if outcome.get("others", 0.0) < DISTURBED}
+        for outcomes in rounds
+    ]
 
 
 def ratios(rounds: Sequence[Mapping[str, Any]], baseline: str, name: str, key: str) -> list[float]:
     """The figure ``key`` of program ``name`` over the baseline's, for each round that has both.
 
-    The baseline's is the geometric mean of its runs at the ends of the round. ``again`` is compared with the
-    first of them alone: it shows how far the same program is from itself.
+    The baseline's is the geometric mean of its runs at the ends of the round, or the one of them that counts.
+    ``again`` is compared with the first alone: it shows how far the same program is from itself.
     """
     found = []
     for outcomes in rounds:
-        ends = [outcomes[end][key] for end in (baseline, "again") if key in outcomes.get(end, {})]
-        if name == "again":
-            ends = ends[:1]
+        sides = (baseline,) if name == "again" else (baseline, "again")
+        ends = [outcomes[end][key] for end in sides if key in outcomes.get(end, {})]
         if ends and key in outcomes.get(name, {}):
             found.append(outcomes[name][key] / math.prod(ends) ** (1 / len(ends)))
     return found

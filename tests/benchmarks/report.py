@@ -52,23 +52,26 @@ def _group(case: str, group: Mapping[str, Any]) -> Iterable[str]:
     rounds = undisturbed(group["rounds"])
     yield f"### {case}: {group['name']}"
     yield ""
-    yield f"{len(rounds)} rounds; {len(group['rounds']) - len(rounds)} more do not count, since other programs ran too."
+    lost = sum(map(len, group["rounds"])) - sum(map(len, rounds))
+    yield f"{len(rounds)} rounds; {lost} runs of them do not count, since other programs kept the machine busy."
     yield ""
-    yield "| program | figure | median | ratio [95 %] | goal | accuracy |"
-    yield "| --- | --- | --- | --- | --- | --- |"
+    yield "| program | figure | median | ratio [95 %] | ratios | goal | accuracy |"
+    yield "| --- | --- | --- | --- | --- | --- | --- |"
     baseline = group["programs"][0]
     for figure in group["figures"]:
         key = figure["key"]
         for name in [*group["programs"], "again"]:
             values = [outcomes[name][key] for outcomes in rounds if key in outcomes.get(name, {})]
-            if not values:
-                continue
             found = ratios(rounds, baseline, name, key)
-            shown = "1" if name == baseline else "{:.3f} [{:.3f}-{:.3f}]".format(*interval(found))
-            row = [name, figure["title"], _number(statistics.median(values)), shown]
+            if not values or not found:
+                continue
+            shown = (
+                ("1", "") if name == baseline else ("{:.3f} [{:.3f}-{:.3f}]".format(*interval(found)), str(len(found)))
+            )
+            row = [name, figure["title"], _number(statistics.median(values)), *shown]
             yield f"| {' | '.join([*row, _goal(figure, name, found), _accuracy(rounds, name)])} |"
     for name, reason in group["left_out"].items():
-        yield f"| {name} | left out: {reason.splitlines()[-1]} | | | | |"
+        yield f"| {name} | left out: {reason.splitlines()[-1]} | | | | | |"
 
 
 def _goal(figure: Mapping[str, Any], name: str, found: list[float]) -> str:

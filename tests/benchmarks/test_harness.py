@@ -81,12 +81,13 @@ def test_ratios_are_taken_within_rounds() -> None:
     assert measure.ratios(rounds, "a", "again", "seconds") == [4.0]
 
 
-def test_a_disturbed_round_does_not_count() -> None:
+def test_a_disturbed_run_does_not_count() -> None:
     measure = module("measure")
-    quiet = {"a": {"seconds": 9.0, "others": 0.0}, "b": {"seconds": 1.0, "others": 1.0}}
-    busy = {"a": {"seconds": 1.0, "others": 0.0}, "b": {"seconds": 1.0, "others": 1.0}}
-    unknown = {"a": {"seconds": 1.0}}
-    assert measure.undisturbed([quiet, busy, unknown]) == [quiet, unknown]
+    first = {"a": {"seconds": 5.0, "others": 1.0}, "b": {"seconds": 3.0, "others": 0.1}, "again": {"seconds": 2.0}}
+    second = {"a": {"seconds": 5.0, "others": 0.0}, "b": {"seconds": 3.0, "others": 0.3}, "again": {"seconds": 5.0}}
+    rounds = measure.undisturbed([first, second])
+    assert measure.ratios(rounds, "a", "b", "seconds") == [1.5]
+    assert measure.ratios(rounds, "a", "again", "seconds") == [1.0]
 
 
 def test_the_interval_holds_the_median_and_narrows_with_rounds() -> None:
