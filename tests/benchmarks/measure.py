@@ -23,7 +23,7 @@ from typing import Any
 
 _RESAMPLES = 2000
 
-DISTURBED = 0.25
+DISTURBED = 0.5
 """Cores that other programs keep busy beside a run that does not count."""
 
 
