@@ -96,12 +96,16 @@ class Setting:
 
     def peer(self, name: str, script: str, *words: object, needs: tuple[str, ...] = (), **environment: str) -> Program:
         """A program of ``peers/``, which does not."""
-        return Program(name, self._python(HERE / "peers" / script, *words), needs, environment)
+        return Program(name, self._python(HERE / "peers" / script, *words), needs, self._threads() | environment)
 
     def environment(self, more: dict[str, str]) -> dict[str, str]:
         """The benchmarks' plugin can be found, and no picture was decoded before."""
         paths = os.pathsep.join(filter(None, [str(HERE / "plugin"), os.environ.get("PYTHONPATH")]))
-        return {"PYTHONPATH": paths, "CLSFIT_CACHE": str(self.work / "cache")} | more
+        return self._threads() | {"PYTHONPATH": paths, "CLSFIT_CACHE": str(self.work / "cache")} | more
+
+    def _threads(self) -> dict[str, str]:
+        """Torch's own choice, but one where tests run side by side."""
+        return {"OMP_NUM_THREADS": "1"} if self.size == "tiny" else {}
 
     def _python(self, *words: object) -> tuple[str, ...]:
         return (sys.executable, *map(str, words))
