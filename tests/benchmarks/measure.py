@@ -23,9 +23,6 @@ from typing import Any
 
 _RESAMPLES = 2000
 
-DISTURBED = 0.5
-"""Cores that other programs keep busy beside a run that does not count."""
-
 
 @dataclass(frozen=True)
 class Program:
@@ -157,19 +154,11 @@ def one_round(programs: Sequence[Program], absent: dict[str, str], closing: bool
     return outcomes
 
 
-def undisturbed(rounds: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The rounds without the runs beside which other programs kept :data:`DISTURBED` cores busy."""
-    return [
-        {name: outcome for name, outcome in outcomes.items() if outcome.get("others", 0.0) < DISTURBED}
-        for outcomes in rounds
-    ]
-
-
 def ratios(rounds: Sequence[Mapping[str, Any]], baseline: str, name: str, key: str) -> list[float]:
     """The figure ``key`` of program ``name`` over the baseline's, for each round that has both.
 
-    The baseline's is the geometric mean of its runs at the ends of the round, or the one of them that counts.
-    ``again`` is compared with the first alone: it shows how far the same program is from itself.
+    The baseline's is the geometric mean of its runs at the ends of the round. ``again`` is compared with the
+    first of them alone: it shows how far the same program is from itself.
     """
     found = []
     for outcomes in rounds:

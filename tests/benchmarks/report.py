@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from measure import interval, ratios, undisturbed
+from measure import interval, ratios
 
 PACKAGES = ("clsfit", "torch", "torchvision", "numpy", "pillow", "typer", "pluggy", "timm", "lightning", "ultralytics")
 
@@ -49,15 +49,15 @@ def table(measured: Mapping[str, Any]) -> str:
 
 
 def _group(case: str, group: Mapping[str, Any]) -> Iterable[str]:
-    rounds = undisturbed(group["rounds"])
+    rounds, baseline = group["rounds"], group["programs"][0]
     yield f"### {case}: {group['name']}"
     yield ""
-    lost = sum(map(len, group["rounds"])) - sum(map(len, rounds))
-    yield f"{len(rounds)} rounds; {lost} runs of them do not count, since other programs kept the machine busy."
+    others = [outcome["others"] for outcomes in rounds for outcome in outcomes.values() if "others" in outcome]
+    busy = f"; other programs kept {statistics.median(others):.1f} cores busy meanwhile" if others else ""
+    yield f"{len(rounds)} rounds{busy}"
     yield ""
-    yield "| program | figure | median | ratio [95 %] | ratios | goal | accuracy |"
-    yield "| --- | --- | --- | --- | --- | --- | --- |"
-    baseline = group["programs"][0]
+    yield "| program | figure | median | ratio [95 %] | goal | accuracy |"
+    yield "| --- | --- | --- | --- | --- | --- |"
     for figure in group["figures"]:
         key = figure["key"]
         for name in [*group["programs"], "again"]:
@@ -65,13 +65,11 @@ def _group(case: str, group: Mapping[str, Any]) -> Iterable[str]:
             found = ratios(rounds, baseline, name, key)
             if not values or not found:
                 continue
-            shown = (
-                ("1", "") if name == baseline else ("{:.3f} [{:.3f}-{:.3f}]".format(*interval(found)), str(len(found)))
-            )
-            row = [name, figure["title"], _number(statistics.median(values)), *shown]
+            shown = "1" if name == baseline else "{:.3f} [{:.3f}-{:.3f}]".format(*interval(found))
+            row = [name, figure["title"], _number(statistics.median(values)), shown]
             yield f"| {' | '.join([*row, _goal(figure, name, found), _accuracy(rounds, name)])} |"
     for name, reason in group["left_out"].items():
-        yield f"| {name} | left out: {reason.splitlines()[-1]} | | | | | |"
+        yield f"| {name} | left out: {reason.splitlines()[-1]} | | | | |"
 
 
 def _goal(figure: Mapping[str, Any], name: str, found: list[float]) -> str:

@@ -81,15 +81,6 @@ def test_ratios_are_taken_within_rounds() -> None:
     assert measure.ratios(rounds, "a", "again", "seconds") == [4.0]
 
 
-def test_a_disturbed_run_does_not_count() -> None:
-    measure = module("measure")
-    first = {"a": {"seconds": 5.0, "others": 1.0}, "b": {"seconds": 3.0, "others": 0.1}, "again": {"seconds": 2.0}}
-    second = {"a": {"seconds": 5.0, "others": 0.0}, "b": {"seconds": 3.0, "others": 0.3}, "again": {"seconds": 5.0}}
-    rounds = measure.undisturbed([first, second])
-    assert measure.ratios(rounds, "a", "b", "seconds") == [1.5]
-    assert measure.ratios(rounds, "a", "again", "seconds") == [1.0]
-
-
 def test_the_interval_holds_the_median_and_narrows_with_rounds() -> None:
     measure = module("measure")
     values = [0.8, 0.9, 1.0, 1.1, 1.2]
