@@ -158,13 +158,15 @@ def ratios(rounds: Sequence[Mapping[str, Any]], baseline: str, name: str, key: s
     """The figure ``key`` of program ``name`` over the baseline's, for each round that has both.
 
     The baseline's is the geometric mean of its runs at the ends of the round. ``again`` is compared with the
-    first of them alone: it shows how far the same program is from itself.
+    first of them alone: it shows how far the same program is from itself. A slope of a very short run may be
+    lost in the noise; where it is not above zero, there is no ratio.
     """
     found = []
-    for outcomes in rounds:
+    for round_ in rounds:
+        outcomes = {program: outcome for program, outcome in round_.items() if outcome.get(key, 0) > 0}
         sides = (baseline,) if name == "again" else (baseline, "again")
-        ends = [outcomes[end][key] for end in sides if key in outcomes.get(end, {})]
-        if ends and key in outcomes.get(name, {}):
+        ends = [outcomes[end][key] for end in sides if end in outcomes]
+        if ends and name in outcomes:
             found.append(outcomes[name][key] / math.prod(ends) ** (1 / len(ends)))
     return found
 

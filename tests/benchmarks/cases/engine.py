@@ -9,7 +9,7 @@ from setting import Setting
 
 
 def groups(setting: Setting) -> Sequence[Group]:
-    epochs = setting.of((1, 3), (10, 120), (20, 420))
+    epochs = setting.of((1, 6), (10, 120), (20, 420))
     one = {"OMP_NUM_THREADS": "1"}
     output = setting.work / "steps"
     title = "microseconds per step"
