@@ -36,10 +36,12 @@ else:
     loss = nn.CrossEntropyLoss()
     for _ in range(given.epochs):
         model.train()
+        count = 0
         for images, targets in loader:
             images, targets = images.to(given.device, non_blocking=True), targets.to(given.device, non_blocking=True)
             optimizer.zero_grad()
             loss(model(images), targets).backward()
             optimizer.step()
-        clock.epoch(len(pictures))
+            count += len(targets)
+        clock.epoch(count)
     report(**clock.rates(), accuracy=accuracy(model, given.folder / "test", given.side, given.device))

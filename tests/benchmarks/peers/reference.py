@@ -50,6 +50,7 @@ else:
     for _ in range(given.epochs):
         model.train()
         losses = hits = 0.0
+        count = 0
         for images, targets in loader:
             images, targets = images.to(given.device, non_blocking=True), targets.to(given.device, non_blocking=True)
             logits = model(images)
@@ -59,5 +60,6 @@ else:
             optimizer.step()
             losses += value.item() * len(targets)
             hits += (logits.argmax(1) == targets).sum().item()
-        clock.epoch(len(pictures))
+            count += len(targets)
+        clock.epoch(count)
     report(**clock.rates(), accuracy=accuracy(model, given.folder / "test", given.side, given.device))
