@@ -1,0 +1,35 @@
+"""Training a ResNet-18 on 32x32 JPEGs, as a share of the compute ceiling: the same steps on random tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from measure import Figure, Group, Program
+from setting import Setting
+
+
+def groups(setting: Setting) -> Sequence[Group]:
+    found = [
+        Group("7x7 stem", _programs(setting, "resnet18", setting.of(2, 2, 3)), _figures(0.97), same=False),
+        Group("3x3 stem", _programs(setting, "resnet18_small", 2)[:3], _figures(0.97), same=False),
+    ]
+    return found if setting.size == "full" or setting.device != "cpu" else found[:1]
+
+
+def _figures(goal: float) -> list[Figure]:
+    return [Figure("later", "later epochs, pictures/s", {"clsfit": goal}, more=True)]
+
+
+def _programs(setting: Setting, model: str, epochs: int) -> list[Program]:
+    words = (setting.small, "--model", model, "--epochs", epochs, "--device", setting.device, "--lr", 0.02)
+    words = (*words, "--batch", setting.of(32, 128, 128))
+    found = [
+        setting.peer("ceiling", "ceiling.py", *words),
+        setting.ours("clsfit", "folder.py", *words, "--output", setting.work / "run"),
+        setting.peer("ImageFolder", "hand.py", *words),
+        setting.peer("torchvision.io, v2, meters", "reference.py", *words, "--decoder", "torchvision"),
+        setting.peer("timm", "timm_loop.py", *words, needs=("timm",)),
+        setting.peer("Lightning", "lightning_loop.py", *words, needs=("lightning",)),
+        setting.peer("Ultralytics", "ultralytics_loop.py", *words, needs=("ultralytics",)),
+    ]
+    return found if setting.size != "tiny" else found[:2]

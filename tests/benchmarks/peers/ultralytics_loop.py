@@ -1,0 +1,36 @@
+"""Ultralytics' classification trainer with torchvision's ResNet-18, and its own augmentation and number of threads."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from shared import Clock, arguments, report
+from ultralytics import YOLO
+
+given = arguments()
+classes = len(list((given.folder / "train").iterdir()))
+clock = Clock(given.device)
+with tempfile.TemporaryDirectory() as place:
+    description = Path(place, "resnet18.yaml")
+    description.write_text(
+        f"nc: {classes}\nbackbone:\n  - [-1, 1, TorchVision, [512, resnet18, null, True, 2]]\n"
+        "head:\n  - [-1, 1, Classify, [nc]]\n"
+    )
+    model = YOLO(str(description), task="classify")
+    pictures = sum(1 for path in (given.folder / "train").rglob("*") if path.is_file())
+    model.add_callback("on_train_epoch_end", lambda trainer: clock.epoch(pictures))
+    model.train(
+        data=str(given.folder),
+        epochs=given.epochs,
+        imgsz=given.side,
+        batch=given.batch,
+        workers=given.workers,
+        device=given.device,
+        project=place,
+        val=False,
+        plots=False,
+        verbose=False,
+        amp=False,
+    )
+report(**clock.rates())
