@@ -61,6 +61,11 @@ class Model(Protocol):
     Its factory builds it untrained; what it starts from is the core's option ``--model.weights``. A
     factory for which there are pretrained weights says so by an attribute ``pretrained``, an object as
     :class:`Pretrained` describes.
+
+    Attributes:
+        graph_safe: whether its forward may be captured in a CUDA graph (default False): it never waits for the
+            device, and does the same in every step, since Python calls it once. Without it ``--step auto`` takes
+            no graph; ``--step graph`` does.
     """
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
@@ -119,6 +124,7 @@ class Loss(Protocol):
         soft_targets: whether ``targets`` may be float [B, K], rows summing to one (default False).
         batchwise: whether it is no sum over samples, such as soft F1 (default False); accumulation
             over micro-batches then differs from the big batch, and a run says so once.
+        graph_safe: as a model's (default False).
 
     A forward that names a parameter ``images`` gets them too ([B, C, H, W] float). Parameters of the
     module are trained with the model's and saved.

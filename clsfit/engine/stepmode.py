@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -115,6 +116,16 @@ def obstacles(config: Config, run: Run) -> Iterator[str]:
         yield "a step accumulates several batches"
 
 
+def undeclared(config: Config, run: Run) -> Iterator[str]:
+    """The model and the loss of ``run`` where nobody has said that they are ``graph_safe``: ``auto`` leaves them alone.
+
+    One that reads from the device ends the capture, and one that decides on the host would be frozen.
+    """
+    for slot, component in (("model", run.model), ("loss", run.loss)):
+        if not getattr(component, "graph_safe", False):
+            yield f"{slot} {config.one(slot).name!r} does not declare graph_safe"
+
+
 def _check_graph(config: Config, run: Run) -> None:
     """Raises ConfigError where a step of ``run`` cannot be a CUDA graph."""
     if run.device.type != "cuda":
@@ -148,7 +159,7 @@ def _facts(config: Config, run: Run) -> Facts:
         flops=flops,
         operations=operations,
         peak=properties.multi_processor_count * per_clock * _CLOCK,
-        no_graph=next(obstacles(config, run), ""),
+        no_graph=next(chain(obstacles(config, run), undeclared(config, run)), ""),
         no_compile=no_compile,
     )
 

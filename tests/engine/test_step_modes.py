@@ -225,6 +225,9 @@ class Torchs(torch.optim.SGD):
     def __init__(self, params, lr: float = 0.1):
         super().__init__(params, lr)
 
+class Plain(torch.nn.CrossEntropyLoss):
+    pass
+
 class Falling(torch.optim.lr_scheduler.StepLR):
     when = "epoch"
 
@@ -272,6 +275,31 @@ def test_what_keeps_a_run_out_of_a_graph_is_named(
     assert len(found) == len(named)
     for line, start in zip(found, named, strict=True):
         assert line.startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({}, []),
+        ({"model": "small_cnn", "loss": "focal"}, []),
+        ({"loss": "label_smoothing"}, []),
+        ({"loss": "mine"}, ["loss 'mine' does not declare graph_safe"]),
+        ({"model": "squeezenet1_1", "input_size": 32}, ["model 'squeezenet1_1' does not declare graph_safe"]),
+    ],
+)
+def test_auto_takes_no_graph_of_what_does_not_declare_it(
+    own: Any, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: Any, named: list[str]
+) -> None:
+    found: list[str] = []
+    decide = stepmode.decide
+
+    def look(config: Any, run: Any) -> Any:
+        found.extend(stepmode.undeclared(config, run))
+        return decide(config, run)
+
+    monkeypatch.setattr(stepmode, "decide", look)
+    own(HEEDLESS, {"loss": "Plain"})(pictures, tmp_path / "run", epochs=1, **options)
+    assert found == named
 
 
 OWN_CLEARING = """

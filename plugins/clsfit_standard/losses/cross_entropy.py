@@ -15,6 +15,7 @@ class CrossEntropy(nn.Module):
     """
 
     soft_targets = True
+    graph_safe = True
     smoothing = 0.0
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ class Focal(nn.Module):
     """
 
     soft_targets = True
+    graph_safe = True
 
     def __init__(self, gamma: float = 2.0) -> None:
         super().__init__()

@@ -18,6 +18,8 @@ class MLP(nn.Module):
         dropout: probability of dropping a unit of a hidden layer, in [0, 1).
     """
 
+    graph_safe = True
+
     def __init__(
         self,
         num_classes: int,

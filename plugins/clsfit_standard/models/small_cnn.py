@@ -23,6 +23,8 @@ class SmallCNN(nn.Module):
         dropout: probability of dropping a feature before the last layer, in [0, 1).
     """
 
+    graph_safe = True
+
     def __init__(
         self, num_classes: int, in_channels: int, input_size: tuple[int, int], width: int = 32, dropout: float = 0.0
     ) -> None:
