@@ -11,9 +11,12 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from torch.autograd.graph import _engine_run_backward
 
 from clsfit.errors import ResourceError
+
+_engine: Any = getattr(torch.autograd.graph, "_engine_run_backward", None)
+"""What torch.autograd.backward calls, where this torch has it: it is no promise. What that does before takes a tenth
+of a small model's step, and with a gradient given it imports sympy."""
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -80,9 +83,10 @@ class Precision:
             seed = (seed * weights).to(values.dtype)
         if self._scales:
             seed = (seed * self._scale.squeeze()).to(values.dtype)
-        # What torch.autograd.backward calls. What it does before takes a tenth of a small model's step,
-        # and with a gradient given it imports sympy; sum and quotient need not be differentiated.
-        _engine_run_backward((values,), (seed,), False, False, (), allow_unreachable=True, accumulate_grad=True)
+        if _engine is None:
+            torch.autograd.backward((values,), (seed,))
+        else:
+            _engine((values,), (seed,), False, False, (), allow_unreachable=True, accumulate_grad=True)
 
     def check(self, gradients: list[torch.Tensor], losses: list[torch.Tensor]) -> None:
         """Unscales ``gradients`` in place and sets the flags from them and the ``losses`` (scalars, detached)."""
