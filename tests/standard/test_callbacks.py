@@ -161,8 +161,8 @@ def saves(callback: Checkpoint, run: FakeRun) -> bool:
     [
         (60.0, 30.0, 0.1, False),
         (60.0, 61.0, 0.1, True),
-        (60.0, 61.0, 2.0, False),  # 50 times 2 s have not passed
-        (60.0, 101.0, 2.0, True),
+        (60.0, 119.0, 2.0, False),  # 60 times 2 s have not passed
+        (60.0, 121.0, 2.0, True),
         (5.0, 6.0, 0.1, True),
         (None, 1e6, 0.1, False),
     ],
@@ -171,15 +171,15 @@ def test_checkpoint_by_time(every: float | None, ago: float, duration: float, ex
     assert saves(Checkpoint(every_seconds=every), FakeRun(last_save=last_save(ago, duration))) is expected
 
 
-@pytest.mark.parametrize(("ago", "expected"), [(101.0, False), (599.0, False), (601.0, True)])
+@pytest.mark.parametrize(("ago", "expected"), [(121.0, False), (719.0, False), (721.0, True)])
 def test_the_save_of_step_0_is_a_sixth_of_the_next(ago: float, expected: bool) -> None:
     assert saves(Checkpoint(), FakeRun(last_save=last_save(ago, 2.0, step=0))) is expected
 
 
 def test_each_save_has_a_rest_of_its_own() -> None:
-    run, callback = FakeRun(last_save=last_save(101.0, 2.0)), Checkpoint()
+    run, callback = FakeRun(last_save=last_save(121.0, 2.0)), Checkpoint()
     assert saves(callback, run)
-    for save, expected in ((None, False), (last_save(101.0, 3.0), False), (last_save(151.0, 3.0), True)):
+    for save, expected in ((None, False), (last_save(121.0, 3.0), False), (last_save(181.0, 3.0), True)):
         run.saved, run.last_save = [], save
         assert saves(callback, run) is expected
 

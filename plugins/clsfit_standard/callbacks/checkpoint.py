@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from clsfit.engine.records import LastSave
     from clsfit.engine.run import Run
 
-_REST = 50
+_REST = 60
 """A save by time waits for so many times what the last one took, model files included: 2 % of a run at most."""
 
 _GROWTH = 6
@@ -30,8 +30,8 @@ class Checkpoint:
         every_steps: optimizer steps, >= 1.
         every_epochs: epochs, >= 1.
         every_seconds: seconds from the end of the last save to the beginning of the next, at the first
-            step after them; not before 50 times the duration of the last save, with that of the model files
-            since the one before it (300 times that of step 0, which is smaller and has the machine to itself).
+            step after them; not before 60 times the duration of the last save, with that of the model files
+            since the one before it (360 times that of step 0, which is smaller and has the machine to itself).
     """
 
     def __init__(
