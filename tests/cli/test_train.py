@@ -62,7 +62,8 @@ def test_hyphens_and_underscores_are_one(name: str, size: str, config: Any) -> N
 
 @pytest.mark.parametrize("words", ["-o run", "-orun", "-qo run", "-qorun", "-vqorun", "--output=run"])
 def test_ways_to_write_an_option_with_a_value(words: str, run: Run) -> None:
-    run("train", "nowhere", *words.split(), code=3)  # and not 2
+    done = run("train", "nowhere", *words.split(), code=3)  # and not 2
+    assert "nowhere" in done.err
 
 
 def test_a_hyphen_in_a_component_name(config: Any) -> None:

@@ -327,7 +327,8 @@ def test_gradients_are_cleared_in_the_optimizer_s_own_way(
     own: Any, pictures: Path, tmp_path: Path, optimizer: str
 ) -> None:
     train = own(OWN_CLEARING, {"optimizer": optimizer, "callback": "Look"})
-    train(pictures, tmp_path / "run", optimizer="mine", callback=["none", "mine"])
+    run = train(pictures, tmp_path / "run", optimizer="mine", callback=["none", "mine"])
+    assert run.summary["stop_reason"] == "all epochs done"  # the callback raises where a gradient is left
 
 
 def test_an_explicit_graph_is_refused_by_name(
