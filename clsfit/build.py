@@ -20,6 +20,7 @@ from clsfit.engine import stepmode
 from clsfit.engine.moments import CallbackHooks
 from clsfit.engine.parts import Part, order_of
 from clsfit.engine.precision import Precision
+from clsfit.engine.ranks import Alone, Ranks
 from clsfit.engine.records import Monitor
 from clsfit.engine.report import Reporter
 from clsfit.engine.run import Run
@@ -33,6 +34,8 @@ from clsfit.provenance import model_header, packages_of
 from clsfit.storage.rundir import RunDirectory
 from clsfit.weights import start_from
 
+_ALONE = Alone()
+
 
 def build_run(
     config: Config,
@@ -42,6 +45,7 @@ def build_run(
     directory: RunDirectory | None,
     *,
     starts: bool = True,
+    ranks: Ranks = _ALONE,
 ) -> Run:
     """Builds every object of a run.
 
@@ -54,6 +58,7 @@ def build_run(
         directory: where to save; None saves nothing.
         starts: whether training starts, from the weights that the model's option names; False where a
             checkpoint's follow.
+        ranks: the processes that train it.
 
     Raises:
         PluginError: a component cannot be built, or does not keep its contract.
@@ -73,8 +78,13 @@ def build_run(
     augmentation = Augmentation(augments)
     train, val = (_part(config, intake, finish, device, by_class, name, augmentation) for name in ("train", "val"))
     order = tried(config.one("sampler").offer, partial(order_of, sampler, 0, train.targets), "in epoch 0")
+    _check_batch_size(settings.batch_size, ranks.world_size)
     steps = windows(batch_bounds(len(order), settings.batch_size), _accumulate(callbacks))
-    notes = [*started, *_weights_notes(by_class, table.classes, train.targets, order), *_batchwise_notes(loss, steps)]
+    notes = [
+        *started,
+        *_weights_notes(by_class, table.classes, train.targets, order),
+        *_batchwise_notes(loss, steps, ranks.world_size),
+    ]
     filled |= {"steps_per_epoch": len(steps), "total_steps": settings.epochs * len(steps)}
     optimizer, scheduler = _stepping(config, filled, model, loss)
     metrics = {choice.name: partial(make, choice, filled) for choice in config.all("metric")}
@@ -100,11 +110,21 @@ def build_run(
         header=model_header(config, intake, finish, filled, by_class, augmentation.always),
         packages=packages_of(config),
         notes=notes,
+        ranks=ranks,
     )
     _check_together(config, run)
     run.mode, line = stepmode.decide(config, run)
     run.notes.append(line)
     return run
+
+
+def _check_batch_size(batch_size: int, world_size: int) -> None:
+    if world_size > 1 and batch_size < 2 * world_size:
+        raise ConfigError(
+            f"a batch of {batch_size} cannot be divided among {world_size} ranks",
+            f"option --batch-size {batch_size}",
+            f"give at least {2 * world_size}, two pictures for each, or start fewer processes",
+        )
 
 
 def _source_of_weights(by_class: npt.NDArray[np.float64] | None, intake: Intake) -> str:
@@ -134,9 +154,13 @@ def _filled(config: Config, intake: Intake, finish: Finish) -> dict[str, Any]:
     }
 
 
-def _batchwise_notes(loss: torch.nn.Module, steps: list[Window]) -> Iterator[str]:
-    if getattr(loss, "batchwise", False) and any(len(window.bounds) > 1 for window in steps):
+def _batchwise_notes(loss: torch.nn.Module, steps: list[Window], world_size: int) -> Iterator[str]:
+    if not getattr(loss, "batchwise", False):
+        return
+    if any(len(window.bounds) > 1 for window in steps):
         yield "note: this loss is no sum over samples; accumulated micro-batches differ from one big batch"
+    if world_size > 1:
+        yield "note: this loss is no sum over samples; parts of a batch, one per rank, differ from the whole"
 
 
 def _weights_notes(

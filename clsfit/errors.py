@@ -21,6 +21,7 @@ class ExitCode(IntEnum):
     CHECKPOINT = 4
     ENVIRONMENT = 5
     DIVERGED = 6
+    LOST_PEER = 7
     PLUGIN = 8
     TARGET_MISSED = 9
     INTERRUPTED = 130
@@ -34,9 +35,13 @@ class ClsfitError(Exception):
         what: what happened, one line.
         where: which file, option or plugin, one line; empty if ``what`` says it.
         remedy: what to do about it, one line; empty if nothing can be done.
+
+    Attributes:
+        shared: whether every rank of a run ends by this: then rank 0 says it for all.
     """
 
     exit_code = ExitCode.BUG
+    shared = False
 
     def __init__(self, what: str, where: str = "", remedy: str = "") -> None:
         self.what, self.where, self.remedy = what, where, remedy
@@ -78,6 +83,12 @@ class DivergedError(ClsfitError):
     exit_code = ExitCode.DIVERGED
     step = 0
     pictures: tuple[str, ...] = ()
+
+
+class LostPeerError(ClsfitError):
+    """Another rank of this run is gone, or did not come."""
+
+    exit_code = ExitCode.LOST_PEER
 
 
 class PluginError(ClsfitError):

@@ -20,11 +20,12 @@ def introduction(config: Config, intake: Intake, run: Run) -> list[str]:
     more = f" and {len(shown) - 12} more" if len(shown) > 12 else ""
     height, width = intake.input_size
     colour = "grey" if intake.prepare.channels == 1 else "colour"
+    ranks = f" on {run.ranks.world_size} ranks" if run.ranks.world_size > 1 else ""
     chosen = ", ".join(f"{slot} {config.one(slot).name}" for slot in ("model", "loss", "optimizer", "scheduler"))
     return [
         f"data: {parts} pictures; training classes: {', '.join(shown[:12])}{more}",
         f"input: {height}x{width}, {colour}; {run.train.loader.describe()}",
-        f"{chosen}; {run.device}, {settings.precision}, threads {settings.threads}, seed {settings.seed}",
+        f"{chosen}; {run.device}, {settings.precision}{ranks}, threads {settings.threads}, seed {settings.seed}",
         *run.notes,
     ]
 

@@ -58,8 +58,13 @@ def model_header(
     }
 
 
-def environment(config: Config, intake: Intake, device: str) -> dict[str, Any]:
-    """What environment.json records: versions, plugins, hardware, the data's fingerprint. No secrets."""
+def environment(config: Config, intake: Intake, device: str, ranks: int) -> dict[str, Any]:
+    """What environment.json records: versions, plugins, hardware, the data's fingerprint. No secrets.
+
+    Args:
+        device: where it was trained.
+        ranks: how many processes train it.
+    """
 
     def installed(name: str) -> str | None:
         try:
@@ -75,6 +80,7 @@ def environment(config: Config, intake: Intake, device: str) -> dict[str, Any]:
         "packages": {name: installed(name) for name in packages},
         "device": device,
         "threads": config.settings.threads,
+        "ranks": ranks,
         "plugins": plugins_of(config),
         "data": {
             "fingerprint": intake.fingerprint,

@@ -56,6 +56,16 @@ class Record:
             lines.append("pictures were renamed, relabelled or changed in size or weight")
         self.refuse("the data set is not the one that this run was started with", lines, accept)
 
+    def check_ranks(self, ranks: int, accept: bool) -> None:
+        """Refuses another number of processes than the recorded one: gradients would be added up in another way.
+
+        Raises:
+            CheckpointError: it differs, unless ``accept``.
+        """
+        recorded = self.environment.get("ranks", 1)
+        lines = [f"ranks: {recorded} -> {ranks}"] if recorded != ranks else []
+        self.refuse("this run was started with another number of processes", lines, accept)
+
     def refuse(self, what: str, lines: list[str], accept: bool) -> None:
         """Raises with the differences, or notes that they were accepted."""
         if not lines:

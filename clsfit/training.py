@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,14 +16,19 @@ from clsfit.config import Config, Selection, Settings
 from clsfit.data.intake import Intake, Wishes, open_path, take_in
 from clsfit.data.processes import Decoders
 from clsfit.data.threads import workers_of
-from clsfit.errors import CheckpointError, ConfigError, printable
+from clsfit.distributed import launch
+from clsfit.errors import CheckpointError, ConfigError, DataError, printable
 from clsfit.introduction import details, introduction
 from clsfit.registry import Plugins
 from clsfit.resume import Record, agree
+from clsfit.storage import checkpoints
 from clsfit.storage.rundir import LOG, SPLIT, RunDirectory
 
 if TYPE_CHECKING:
+    from clsfit.distributed.meeting import Meeting
+    from clsfit.engine.ranks import Ranks
     from clsfit.engine.report import Reporter
+    from clsfit.engine.run import Run
 
 
 @dataclass(frozen=True)
@@ -47,8 +55,8 @@ class TrainedRun:
 
     Attributes:
         directory: where its files are; not written by a dry run.
-        summary: what summary.json says; empty after a dry run.
-        metrics: the rows of metrics.jsonl, one per epoch.
+        summary: what summary.json says; empty after a dry run, and on other ranks than 0.
+        metrics: the rows of metrics.jsonl, one per epoch; empty as ``summary`` is.
     """
 
     directory: Path
@@ -59,28 +67,40 @@ class TrainedRun:
 def train_config(config: Config, plugins: Plugins, control: Control) -> TrainedRun:
     """Trains, or goes on training, what ``config`` says.
 
+    Where a launcher has started several processes, this one is a rank of them, by the environment: each is to
+    be called alike, and all train one run.
+
     Raises:
         ClsfitError: see its subclasses; nothing that was saved before is lost.
     """
     if isinstance(config.data, str):  # so that the record says where the data is from any directory
         config = replace(config, data=os.path.abspath(config.data))
     config = weights.anchored(config)
+    place = launch.place()
+    if place is not None and place.rank > 0:
+        control = replace(control, verbosity=0)
     directory = RunDirectory(control.output or _default_name(config, control.resume))
     _keep_out_of_data(config, directory.path)
     record = _record(directory, control)
     if record is not None:
         config = agree(config, plugins, record, control.accept_changes)
+        record.check_ranks(place.world_size if place else 1, control.accept_changes)
         if not record.moved and _nothing_to_do(directory, record, control):
             return _result(directory)
     elif control.overwrite:
         weights.keep(config, directory.path)
     elif control.resume:  # a misspelt -o looks like this too
         _say(control, f"{directory.path} holds no run that could go on: it starts")
-    if not control.dry_run:
+    leads = place is None or place.rank == 0
+    if leads and not control.dry_run:
         directory.check_place()  # before every picture is read
     wanted = weights.preprocessing(config) if record is None else None  # a record says all of it
     config = weights.adopt(config, wanted)
-    with Decoders(config.settings.start_method, workers_of(config.settings.workers)) as decoders:
+    alike = _to_be_alike(config, directory, record)
+    with (
+        Decoders(config.settings.start_method, workers_of(config.settings.workers)) as decoders,
+        _met(None if control.dry_run else place, alike, waits=decoders.are_processes) as meeting,
+    ):
         intake = _take_in(config, control, record, decoders)
         config = weights.adopt(config, wanted, intake.prepare.channels)
         if record is not None:
@@ -89,10 +109,48 @@ def train_config(config: Config, plugins: Plugins, control: Control) -> TrainedR
                 return _result(directory)
         if control.dry_run:
             return _dry_run(config, intake, control, directory, record)
+        if not leads:
+            return _train(config, intake, control, directory, record, meeting)
         with directory.lock():
             if control.overwrite and directory.holds_run():
                 directory.clear()
-            return _train(config, intake, control, directory, record)
+            return _train(config, intake, control, directory, record, meeting)
+
+
+@contextmanager
+def _met(place: launch.Place | None, alike: str, *, waits: bool) -> Iterator[Meeting | None]:
+    """The meeting of the ranks, told in the end how this one's part went; None where there is one process.
+
+    Args:
+        alike: what has to be the same for all of them.
+        waits: whether processes are to be forked, before which no thread may be started.
+    """
+    if place is None:
+        yield None
+        return
+    from clsfit.distributed.meeting import Meeting
+    from clsfit.engine.group import farewell
+
+    meeting = Meeting(place)
+    with farewell(meeting):
+        meeting.arrive(alike)
+        if not waits:
+            meeting.watch()
+        yield meeting
+
+
+def _to_be_alike(config: Config, directory: RunDirectory, record: Record | None) -> str:
+    """What must not differ between ranks, a line each: name, colon, value."""
+    recorded = (
+        "none" if record is None else hashlib.sha256(repr(sorted(record.environment.items())).encode()).hexdigest()
+    )
+    return "\n".join(
+        [
+            f"options: {hashlib.sha256(config.to_yaml().encode()).hexdigest()}",
+            f"-o: {directory.path.absolute()}",
+            f"the run that is there already: {recorded}",
+        ]
+    )
 
 
 def _nothing_to_do(directory: RunDirectory, record: Record, control: Control) -> bool:
@@ -122,41 +180,51 @@ def _keep_out_of_data(config: Config, output: Path) -> None:
 
 
 def _train(
-    config: Config, intake: Intake, control: Control, directory: RunDirectory, record: Record | None
+    config: Config,
+    intake: Intake,
+    control: Control,
+    directory: RunDirectory,
+    record: Record | None,
+    meeting: Meeting | None,
 ) -> TrainedRun:
-    """The part that needs torch, inside the run directory's lock."""
+    """The part that needs torch, inside the run directory's lock, which rank 0 holds."""
+    from clsfit.engine.ranks import Alone
+
+    if meeting is None:
+        return _train_as(Alone(), config, intake, control, directory, record)
+    from clsfit.engine.group import Group
+
+    with Group(meeting) as ranks:
+        return _train_as(ranks, config, intake, control, directory, record)
+
+
+def _train_as(
+    ranks: Ranks, config: Config, intake: Intake, control: Control, directory: RunDirectory, record: Record | None
+) -> TrainedRun:
     import clsfit.engine.checkpoint
     from clsfit.build import build_run
     from clsfit.engine.fit import fit
     from clsfit.engine.modelfiles import keep_best
-    from clsfit.provenance import environment
-    from clsfit.storage import checkpoints
 
-    config, reporter, device = settle(config, intake, control, directory)
-    saved = None
-    if record is not None and directory.holds_checkpoint():
-        saved, skipped = checkpoints.newest_verified(directory.checkpoints)
-        for path, reason in skipped:
-            reporter.say(f"checkpoint {path} is left aside: {reason}")
-        checkpoints.set_aside(path for path, _ in skipped)
-    run = build_run(config, intake, device, reporter, directory, starts=saved is None)
+    leads = ranks.rank == 0
+    if not ranks.alike(intake.fingerprint):
+        error = DataError("the ranks see different pictures", "", "start all ranks on files that all of them see")
+        error.shared = True
+        raise error
+    config, reporter, device = settle(config, intake, control, directory if leads else None)
+    saved = ranks.same(_newest(directory, reporter) if leads and record is not None else None)
+    run = build_run(config, intake, device, reporter, directory if leads else None, starts=saved is None, ranks=ranks)
     config = config.replace_settings(step=run.mode.name)
     changed = record is not None and record.changed
-    if changed:
-        directory.reopen()  # first: from here on the run is not complete, whatever happens
-    if saved is None or changed:
-        directory.write_config(config.to_yaml())
-        directory.write_environment(environment(config, intake, str(device)))
-        directory.write_split(_split_rows(intake))
-    if saved is None:
-        directory.metrics.truncate(0)
-        directory.log.truncate(0)
-    else:
+    if leads:
+        _write_record(run, config, intake, directory, new=saved is None, changed=changed)
+    if saved is not None:
         clsfit.engine.checkpoint.restore(run, saved, changed=changed)
         if changed:
             run.stop_reason = ""
             keep_best(run)
         reporter.say(f"resumed at step {run.step} (epoch {run.epoch + 1}/{run.epochs})")
+    ranks.level(run)
     for line in introduction(config, intake, run):
         reporter.say(line)
     for line in details(config, run.parameters):
@@ -165,7 +233,35 @@ def _train(
     if run.best is not None:
         reporter.say(f"best: epoch {run.best.epoch}, {run.best.monitor} {run.best.value:.4f}")
     reporter.say(f"run: {directory.path}")
-    return _result(directory)
+    return _result(directory) if leads else TrainedRun(directory.path, {}, [])
+
+
+def _newest(directory: RunDirectory, reporter: Reporter) -> checkpoints.Checkpoint | None:
+    """The checkpoint to go on from; newer ones that cannot be trusted are named and lose their names."""
+    if not directory.holds_checkpoint():
+        return None
+    saved, skipped = checkpoints.newest_verified(directory.checkpoints)
+    for path, reason in skipped:
+        reporter.say(f"checkpoint {path} is left aside: {reason}")
+    checkpoints.set_aside(path for path, _ in skipped)
+    return saved
+
+
+def _write_record(
+    run: Run, config: Config, intake: Intake, directory: RunDirectory, *, new: bool, changed: bool
+) -> None:
+    """Writes what says which run this is; logs begin anew where the run does."""
+    from clsfit.provenance import environment
+
+    if changed:
+        directory.reopen()  # first: from here on the run is not complete, whatever happens
+    if new or changed:
+        directory.write_config(config.to_yaml())
+        directory.write_environment(environment(config, intake, str(run.device), run.ranks.world_size))
+        directory.write_split(_split_rows(intake))
+    if new:
+        directory.metrics.truncate(0)
+        directory.log.truncate(0)
 
 
 def settle(
@@ -177,11 +273,13 @@ def settle(
     from clsfit.engine import precision
     from clsfit.engine.report import Reporter
 
-    settings, finish = config.settings, finish_of(config, intake)
-    device = devices.choose(settings.device)
+    settings, finish, place = config.settings, finish_of(config, intake), launch.place()
+    device = devices.choose(settings.device) if place is None else devices.choose_among(settings.device, place)
     config = config.replace_settings(
         device=device.type if settings.device == "auto" else settings.device,
-        threads=devices.set_threads(settings.threads, finish.values(settings.batch_size)),
+        threads=devices.set_threads(
+            settings.threads, finish.values(settings.batch_size), place.local_world_size if place else 1
+        ),
         precision=precision.choose(settings.precision, device),
         input_size=intake.input_size,
         channels=finish.channels,

@@ -113,6 +113,8 @@ def _report(error: BaseException) -> int:
             _say("interrupted")
             return ExitCode.INTERRUPTED
         case ClsfitError():
+            if error.shared and os.environ.get("RANK", "0") != "0":  # rank 0 says it for all
+                return error.exit_code
             _say("error: " + error.what, error.where, error.remedy)
             return error.exit_code
     scarce = of_the_system(error) or shortage(error, "lower --batch-size, use fewer --workers, or --cache off")

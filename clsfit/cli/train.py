@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clsfit.cli import dynamic, tables
 from clsfit.cli.options import Option
-from clsfit.errors import ConfigError, printable
+from clsfit.distributed import launch
+from clsfit.errors import ConfigError
 
 if TYPE_CHECKING:
     import typer
@@ -57,8 +57,11 @@ def _own() -> list[Option]:
 def _train(plugins: Plugins, given: dynamic.Given, data: str | None) -> None:
     """Does what the parsed options say."""
     config, control = dynamic.configuration(plugins, given, data), dynamic.control(given)
+    place = launch.place()
+    speaks = place is None or place.rank == 0  # for all ranks, on standard output
     if control.get("print_config"):
-        tables.put(config.to_yaml().rstrip("\n"))
+        if speaks:
+            tables.put(config.to_yaml().rstrip("\n"))
         return
     _check_control(control)
 
@@ -74,7 +77,7 @@ def _train(plugins: Plugins, given: dynamic.Given, data: str | None) -> None:
             verbosity=0 if quiet else 2 if verbose else 1,
         ),
     )
-    if not control.get("dry_run"):
+    if speaks and not control.get("dry_run"):
         tables.put(str(run.directory))
 
 
@@ -86,11 +89,5 @@ def _check_control(control: Mapping[str, Any]) -> None:
         raise ConfigError("--accept-changes has no effect without --resume", "", "add --resume, or leave it out")
     if control.get("quiet") and control.get("verbose"):
         raise ConfigError("--quiet and --verbose contradict each other", "", "give one of them")
-    if (world := os.environ.get("WORLD_SIZE", "1")) not in {"", "0", "1"}:  # each would train, into one folder
-        raise ConfigError(
-            "clsfit trains in one process, and a launcher has started several",
-            f"environment WORLD_SIZE is {printable(world)}",
-            "start it without the launcher (torchrun)",
-        )
     if control.get("output") == "":
         raise ConfigError("-o names no folder: it is empty", "", "name one, or leave -o out")

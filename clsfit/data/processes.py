@@ -57,6 +57,11 @@ class Decoders:
         self._closed = False
         _pools.add(self)
 
+    @property
+    def are_processes(self) -> bool:
+        """Whether processes decode, and not whoever asks."""
+        return self._count > 0
+
     def __enter__(self) -> Decoders:
         return self
 

@@ -6,6 +6,8 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 
+from clsfit.distributed import launch
+
 Progress = Callable[[int], object]
 """Told after each finished chunk how many rows it had."""
 
@@ -71,8 +73,10 @@ class _Team:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may use; ranks on one machine share them."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    place = launch.place()
+    return max(1, cores // place.local_world_size) if place is not None else cores
 
 
 def workers_of(workers: int | None) -> int:

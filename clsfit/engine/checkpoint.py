@@ -29,6 +29,7 @@ from clsfit.storage import checkpoints
 
 if TYPE_CHECKING:
     from clsfit.engine.run import Run
+    from clsfit.engine.sums import Sums
 
 KEEP = 2  # good checkpoints that are never pruned, beside the best one
 _UNFIT = (LookupError, AttributeError, ValueError, TypeError, RuntimeError)
@@ -65,13 +66,17 @@ class Snapshot:
 def save(run: Run) -> None:
     """Saves ``run`` as the checkpoint of its step: as it is now, written durably while training goes on.
 
+    Without a directory nothing is written; what this rank has counted is in the checkpoint of rank 0.
+
     Raises:
         PluginError: a component's state is not JSON values and tensors.
         ResourceError: an earlier save has failed.
     """
     directory, started = run.directory, time.monotonic()
-    assert directory is not None
-    taken = snapshot(run)
+    sums = run.ranks.merged(run.sums, run.new_sums)
+    if directory is None:
+        return
+    taken = snapshot(run, sums)
     copying = time.monotonic() - started
     told, run.save_told = run.save_told, False
 
@@ -91,8 +96,8 @@ def save(run: Run) -> None:
     run.saver.do(write)
 
 
-def snapshot(run: Run) -> Snapshot:
-    """Everything that a resume needs, copied.
+def snapshot(run: Run, sums: Sums) -> Snapshot:
+    """Everything that a resume needs, copied, with ``sums`` for what the epoch has counted so far.
 
     Orders, augmentations and dropout are functions of seed, epoch and step, so there is no generator
     state to save. The logs' lengths say where a resume cuts them.
@@ -116,17 +121,17 @@ def snapshot(run: Run) -> Snapshot:
         "seconds": run.seconds,
         "train_seconds": run.train_seconds,
         "logs": {"metrics": run.directory.metrics.length, "log": run.directory.log.length},
-        **_states(run),
+        **_states(run, sums),
     }
     flat = {name: flatten(value, name, tensors) for name, value in state.items()}
     kept = frozenset({run.best.step} if run.best else ())
     return Snapshot(run.step, kept, flat, copied(weights(run.model, run.loss)), copied(tensors))
 
 
-def _states(run: Run) -> dict[str, Any]:
+def _states(run: Run, sums: Sums) -> dict[str, Any]:
     """The states of the run's objects, as they give them."""
     return {
-        "sums": run.sums.state_dict(),
+        "sums": sums.state_dict(),
         "optimizer": run.optimizer.state_dict(),
         "scheduler": run.scheduler.state_dict(),
         "precision": run.precision.state_dict(),
@@ -140,10 +145,12 @@ def _states(run: Run) -> dict[str, Any]:
 
 def restore(run: Run, saved: checkpoints.Checkpoint, *, changed: bool = False) -> None:
     """Brings ``run`` to where ``saved`` was taken, its logs too; arguments and errors as for :func:`load`."""
-    assert run.directory is not None
     state = load(run, saved, changed=changed)
-    run.directory.metrics.truncate(state["logs"]["metrics"])
-    run.directory.log.truncate(state["logs"]["log"])
+    if run.ranks.rank > 0:
+        run.sums = run.new_sums()  # rank 0 holds what all have counted
+    if run.directory is not None:
+        run.directory.metrics.truncate(state["logs"]["metrics"])
+        run.directory.log.truncate(state["logs"]["log"])
 
 
 def go_back(run: Run) -> None:
@@ -159,6 +166,7 @@ def go_back(run: Run) -> None:
         for path, reason in skipped:
             run.say(f"checkpoint {path} is left aside: {reason}")
         checkpoints.set_aside(path for path, _ in skipped)
+    saved = run.ranks.same(saved)
     if saved is None:
         raise CheckpointError("there is no checkpoint to go back to", "", "start anew")
     restore(run, saved)
@@ -184,7 +192,7 @@ def load(run: Run, saved: checkpoints.Checkpoint, *, changed: bool = False) -> d
         tensors = from_blob(saved.read("state.safetensors"))
         state = {name: unflatten(v, tensors) for name, v in json.loads(saved.read("state.json")).items()}
         _check_counters(state)
-        for name, own in _states(run).items():
+        for name, own in _states(run, run.sums).items():
             check_kinds(own, state[name], name)
         part = "model"
         load_weights(run.model, run.loss, from_blob(saved.read("model.safetensors")))

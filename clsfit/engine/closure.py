@@ -14,6 +14,7 @@ from clsfit.keyed import step_seed
 if TYPE_CHECKING:
     from clsfit.engine.divergence import Watch
     from clsfit.engine.run import Run
+    from clsfit.pipeline.batches import Window
     from clsfit.pipeline.loader import Batch
 
 
@@ -30,13 +31,18 @@ class Closure:
 
     Attributes:
         arguments: what the optimizer's ``step`` is called with: this, where it ``needs_closure``.
-        window: the micro-batches of the current step; empty where no optimizer needs them.
+        batches: the micro-batches of the current step; empty where no optimizer needs them.
+        window: the current step.
     """
+
+    window: Window
 
     def __init__(self, run: Run, watch: Watch, forward: Callable[[torch.Tensor], torch.Tensor]) -> None:
         self.run, self.watch, self._forward = run, watch, forward
         self.arguments = (self,) if getattr(run.optimizer, "needs_closure", False) else ()
-        self.window: list[Batch] = []
+        self.batches: list[Batch] = []
+        self._reduce = run.ranks.reducer(run)
+        self._seed = run.ranks.seed(run.seed)
         self._on_gradients = run.hooks.teller("on_gradients")
         self._with_images = takes_images(run.loss)
 
@@ -47,24 +53,26 @@ class Closure:
         Raises:
             DivergedError: the loss or a gradient is not finite.
         """
-        mean, rows = self._evaluated(), [batch.rows for batch in self.window]
-        while self.watch.overflowed(rows):  # at half the scale, then
+        mean = self._evaluated()
+        while self.watch.overflowed():  # at half the scale, then
             mean = self._evaluated()
         if self._on_gradients:
             self._on_gradients(run=self.run)
         return mean
 
     def _evaluated(self) -> torch.Tensor:
-        run, samples = self.run, sum(len(batch.targets) for batch in self.window)
+        run, samples = self.run, self.window.samples
         run.optimizer.zero_grad()
-        reseed(run.device, step_seed(run.seed, run.step))
+        reseed(run.device, step_seed(self._seed, run.step))
         totals = []
-        for batch in self.window:
+        for batch in self.batches:
             with run.precision.autocast():
                 logits = self._forward(batch.images)
             extra = {"images": batch.images} if self._with_images else {}
             values = run.loss(logits.float(), batch.targets, **extra)
             run.precision.backward(values, batch.weights, len(batch.rows), samples)
             totals.append(loss_sum(values.detach(), batch))
+        if self._reduce:
+            totals = self._reduce(totals, self.window)
         run.precision.check([p.grad for p in run.parameters if p.grad is not None], totals)
         return torch.stack(totals).sum() / samples

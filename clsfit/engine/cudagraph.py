@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from clsfit.engine.compiled import full_size
-from clsfit.engine.divergence import Rows, Watch
+from clsfit.engine.divergence import Watch
 from clsfit.engine.step import Add, Forward, MayStep, Mode, Way
 from clsfit.errors import ConfigError
 from clsfit.pipeline.batches import Window
@@ -132,7 +132,7 @@ class Captured:
         """Called by the step while it is captured, in the sums' place."""
         self.logits, self.loss_sum = logits, loss_sum
 
-    def may_step(self, rows: Rows) -> bool:
+    def may_step(self) -> bool:
         """Called by the step while it is captured, in the watch's place: the flag skips the update."""
         self._watch.arm()
         self.diverged = self._run.precision.diverged
@@ -158,7 +158,7 @@ class Captured:
                 self._set[place] = rate
         self._graph.replay()
         run.sums.add(self.logits.clone(), batch.targets, self.loss_sum.clone())
-        watch.note([batch.rows], self.diverged.clone())
+        watch.note(self.diverged.clone())
 
 
 @contextmanager

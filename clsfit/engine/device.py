@@ -6,6 +6,7 @@ import os
 
 import torch
 
+from clsfit.distributed.launch import Place
 from clsfit.errors import ConfigError, ResourceError
 
 _SMALL = 1 << 14  # values in a batch: 32 pictures of 22x22
@@ -37,7 +38,29 @@ def choose(name: str) -> torch.device:
     return torch.device(kind)
 
 
-def set_threads(threads: int | None, values: int) -> int:
+def choose_among(name: str, place: Place) -> torch.device:
+    """As :func:`choose`, for one of several ranks: of CUDA devices each takes its own.
+
+    Raises:
+        ConfigError, ResourceError: as :func:`choose`; or ranks cannot share what is named.
+    """
+    kind, _, index = name.partition(":")
+    if (kind == "cuda" and index) or kind == "mps":
+        raise ConfigError(
+            f"--device {name} is one device, and there are {place.world_size} ranks",
+            "option --device",
+            "give --device cuda: each rank takes the one with its number; or --device cpu",
+        )
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name != "cuda":
+        return choose(name)
+    device = choose(f"cuda:{place.local_rank}")
+    torch.cuda.set_device(device)  # for what asks for the present one, as collectives do
+    return device
+
+
+def set_threads(threads: int | None, values: int, processes: int = 1) -> int:
     """Sets torch's threads on the CPU, and returns how many it uses.
 
     The count is part of a run's record: one thread and two give different bits.
@@ -47,7 +70,10 @@ def set_threads(threads: int | None, values: int) -> int:
             that variable it is one thread where batches are so small that threads only wait for each
             other.
         values: pixels times channels of a batch.
+        processes: ranks on this machine, which share its cores.
     """
+    if threads is None and processes > 1 and "OMP_NUM_THREADS" not in os.environ:
+        threads = max(1, torch.get_num_threads() // processes)
     if threads is None and values <= _SMALL and "OMP_NUM_THREADS" not in os.environ:
         threads = 1
     if threads is not None:

@@ -5,17 +5,12 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from clsfit.errors import DivergedError, ResourceError, printable
 
 if TYPE_CHECKING:
     from clsfit.engine.run import Run
-
-Rows = list[npt.NDArray[np.int64]]
-"""The table's rows in each micro-batch of a step: kept instead of the batches, which hold pictures."""
 
 _READ_EVERY = 50  # steps between two readings where the optimizer takes the flag on the device
 
@@ -32,19 +27,18 @@ class Watch:
         self.run = run
         self.on_device = bool(getattr(run.optimizer, "_step_supports_amp_scaling", False))
         self._flags: list[torch.Tensor] = []
-        self._rows: list[Rows] = []
         self._first = run.step
 
-    def may_step(self, rows: Rows) -> bool:
-        """Whether to call the optimizer for the step of ``rows``, whose flags were just set.
+    def may_step(self) -> bool:
+        """Whether to call the optimizer for the run's step, whose flags were just set.
 
         Raises:
             DivergedError: a flag was read, and a loss or gradient is not finite.
         """
         if not self.on_device:
-            return not self.overflowed(rows)
+            return not self.overflowed()
         self.arm()
-        self.note(rows, self.run.precision.diverged)
+        self.note(self.run.precision.diverged)
         return True
 
     def arm(self) -> None:
@@ -53,18 +47,17 @@ class Watch:
         self.run.optimizer.found_inf = self.run.precision.found.reshape(())  # type: ignore[attr-defined]
         self.run.optimizer.grad_scale = None  # type: ignore[attr-defined]
 
-    def note(self, rows: Rows, flag: torch.Tensor) -> None:
-        """Keeps ``flag``, float32 [1], of the step of ``rows``, and reads what has gathered now and then.
+    def note(self, flag: torch.Tensor) -> None:
+        """Keeps ``flag``, float32 [1], of the run's step, and reads what has gathered now and then.
 
         Raises:
             DivergedError: a flag was read, and a loss or gradient is not finite.
         """
         self._flags.append(flag)
-        self._rows.append(rows)
         if len(self._flags) >= _READ_EVERY:
             self.read(self.run.step + 1)
 
-    def overflowed(self, rows: Rows) -> bool:
+    def overflowed(self) -> bool:
         """Whether the gradients that were just checked are too large for fp16's scale; waits for the device.
 
         Raises:
@@ -73,20 +66,20 @@ class Watch:
         if self.run.precision.found.item() == 0:
             return False
         if self.run.precision.diverged.item() != 0:
-            self._fail(self.run.step, rows)
+            self._fail(self.run.step)
         return True
 
     def read(self, next_step: int) -> None:
         """Reads the flags that have gathered; the next one will be of ``next_step``."""
-        flags, rows, first = self._flags, self._rows, self._first
-        self._flags, self._rows, self._first = [], [], next_step
+        flags, first = self._flags, self._first
+        self._flags, self._first = [], next_step
         if flags:
             bad = torch.cat(flags).nonzero().flatten().tolist()
             if bad:
-                self._fail(first + bad[0], rows[bad[0]])
+                self._fail(first + bad[0])
 
-    def _fail(self, step: int, rows: Rows) -> None:
-        paths = [self.run.train.paths[row] for part in rows for row in part]
+    def _fail(self, step: int) -> None:
+        paths = [self.run.train.paths[row] for row in self.run.rows_of(step)]
         shown = ", ".join(printable(path) for path in paths[:8])
         more = f" and {len(paths) - 8} more (all in log.txt)" if len(paths) > 8 else ""
         error = DivergedError(
@@ -94,7 +87,7 @@ class Watch:
             f"its pictures: {shown}{more}",
             "the weights before that step are kept; lower --optimizer.lr, or look at these pictures",
         )
-        error.step, error.pictures = step + 1, tuple(paths)
+        error.step, error.pictures, error.shared = step + 1, tuple(paths), True
         with suppress(ResourceError):  # a full disk must not hide it
             note(self.run, error)
         raise error

@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 from clsfit.engine.blame import raise_blamed
@@ -69,15 +70,16 @@ def train_epoch(run: Run) -> None:
     begin_epoch(run)
     with_images, scheduler_steps = takes_images(loss), "step" in moments_of(run.scheduler)
     watch, clear = Watch(run), clearing(optimizer, parameters)
+    agreed, reduce, seed = run.ranks.agreed, run.ranks.reducer(run), run.ranks.seed(run.seed)
     training_mode(run.model)
     loss.train()
     forward, way = run.mode.begin(run, watch, run.epoch_batches())
     again = Closure(run, watch, forward)
     started = time.perf_counter() - run.train_seconds
     for window in steps(run):
-        reseed(run.device, step_seed(run.seed, run.step))
+        reseed(run.device, step_seed(seed, run.step))
         for batches, add, may_step in way(window):  # once, or never where a CUDA graph does it all
-            again.window, rows, totals = [], [], []
+            again.batches, again.window, totals = [], window, []
             for _ in window.bounds:
                 batch = next(batches)
                 with precision.autocast():
@@ -89,14 +91,15 @@ def train_epoch(run: Run) -> None:
                 precision.backward(values, batch.weights, len(batch.rows), window.samples)
                 totals.append(loss_sum(values.detach(), batch))
                 add(logits.detach(), batch.targets, totals[-1])
-                rows.append(batch.rows)
                 if again.arguments:
-                    again.window.append(batch)
-            del logits, values  # they hold the graph of the gradients, which a capture must not find
+                    again.batches.append(batch)
+                del logits, values  # they hold the graph of the gradients, which a capture must not find
+            if reduce:
+                totals = reduce(totals, window)
             precision.check([g for p in parameters if (g := p.grad) is not None], totals)
             if on_gradients:
                 on_gradients(run=run)
-            if may_step(rows):
+            if may_step():
                 with run.rates():
                     optimizer.step(*again.arguments)
             clear()
@@ -107,7 +110,7 @@ def train_epoch(run: Run) -> None:
         run.train_seconds = time.perf_counter() - started
         if on_step_end:
             on_step_end(run=run)
-        if run.save_due or run.interrupt or run.stop_reason or run.saver.failed:
+        if agreed(run) or run.saver.failed:
             watch.read(run.step)
             paused = time.perf_counter()
             run.saver.check()
@@ -162,16 +165,18 @@ def steps(run: Run) -> Iterator[Window]:
     done = run.step - run.epoch_start
     coming = [] if run.inside_epoch and run.stop_reason else run.windows[done:]
     label = f"epoch {run.epoch + 1}/{run.epochs}"
-    return run.reporter.bar(coming, run.steps_per_epoch, label, done=done)
+    return run.reporter.bar(run.ranks.own(coming), run.steps_per_epoch, label, done=done)
 
 
 def validate(run: Run) -> None:
     """Reads the epoch's sums, judges the validation pictures, and keeps the row as ``run.scores``."""
     started = time.perf_counter()
-    samples, scores = run.sums.samples, run.sums.scores("train/")
+    trained = run.ranks.merged(run.sums, run.new_sums)
+    samples, scores = trained.samples, trained.scores("train/")
     if run.val is not None:
-        batches = run.reporter.bar(run.val_batches(), len(run.val_bounds), "validation", "batch")
-        sums = evaluate(run.judged, run.loss, watched(run, batches), run.precision, run.new_sums())
+        batches = run.reporter.bar(run.val_batches(), len(run.ranks.turns(run.val_bounds)), "validation", "batch")
+        own = evaluate(run.judged, run.loss, watched(run, batches), run.precision, run.new_sums())
+        sums = run.ranks.merged(own, run.new_sums)
         scores |= sums.scores("val/")
         if not math.isfinite(scores["val/loss"] or 0.0):
             run.say("warning: the validation loss is not finite")
@@ -190,10 +195,11 @@ def validate(run: Run) -> None:
 
 
 def watched(run: Run, batches: Iterator[Batch]) -> Iterator[Batch]:
-    """``batches``, left between two of them when the run is interrupted."""
-    for batch in batches:
-        leave_if_interrupted(run)
-        yield batch
+    """``batches``, left between two of them when the run is interrupted; every rank looks as often."""
+    for _ in range(-(-len(run.val_bounds) // run.ranks.world_size)):
+        if run.ranks.agreed(run):
+            leave_if_interrupted(run)
+        yield from islice(batches, 1)
 
 
 def end_epoch(run: Run) -> None:
@@ -216,6 +222,7 @@ def end_epoch(run: Run) -> None:
         run.scheduler.step(run.scores.get(run.monitor_for(getattr(run.scheduler, "monitor", None)).key))
     if tell := run.hooks.teller("on_epoch_end"):
         tell(run=run)
+    run.ranks.settle(run)
     run.save_if_due()
     leave_if_interrupted(run)
 
@@ -227,6 +234,7 @@ def finish(run: Run) -> None:
     run.save_models("last")
     run.saver.flush()
     save_summary(run)
+    run.ranks.meet()  # none is done before rank 0 has written everything
     run.say(f"finished: {run.stop_reason}")
 
 

@@ -26,7 +26,7 @@ def prove(run: Run) -> None:
         CheckpointError: the disk has not kept what was written.
     """
     assert run.directory is not None
-    before = snapshot(run)
+    before = snapshot(run, run.sums)
     saved, skipped = checkpoints.newest_verified(run.directory.checkpoints)
     if saved is None or saved.step != run.step:
         raise CheckpointError(
@@ -40,7 +40,7 @@ def prove(run: Run) -> None:
         raise PluginError(
             f"a state cannot be loaded again: {error.what}", "", "tell the component's authors"
         ) from error
-    after = snapshot(run)
+    after = snapshot(run, run.sums)
     old_state, new_state = ({n: json.dumps(v) for n, v in s.state.items() if n != "logs"} for s in (before, after))
     different = [name for name in old_state if old_state[name] != new_state[name]]
     for old, new in ((before.weights, after.weights), (before.tensors, after.tensors)):

@@ -7,12 +7,15 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from clsfit.contracts import Metric, Optimizer, Sampler, Scheduler
 from clsfit.engine.moments import CallbackHooks
 from clsfit.engine.parts import Part, broken_order, order_of
 from clsfit.engine.precision import Precision
+from clsfit.engine.ranks import Alone, Ranks
 from clsfit.engine.records import Best, LastSave, Monitor
 from clsfit.engine.report import Reporter
 from clsfit.engine.step import Eager, Mode
@@ -48,11 +51,13 @@ class Run:
         rollbacks: each return to a checkpoint: the ``step`` that failed (from 1), ``to_step``, and the
             ``lr_factor`` from there on.
         last_save: None until the first checkpoint is written, and while one is being written.
-        interrupt: the signal that ends the run after this step; 0: none.
+        interrupt: the signal that this process got and that ends the run; 0: none.
+        leaving: as ``interrupt``, once every rank knows of it.
         save_due: whether a checkpoint was asked for.
         save_told: whether the next checkpoint is told on the screen, and not only in log.txt.
         saver: what writes beside the training.
         mode: how a step is executed.
+        ranks: the processes that train the run, this one among them.
     """
 
     model: torch.nn.Module
@@ -89,12 +94,14 @@ class Run:
     seconds: float = 0.0
     train_seconds: float = 0.0
     interrupt: int = 0
+    leaving: int = 0
     save_due: bool = False
     save_told: bool = False
     lr_factor: float = 1.0
     rollbacks: list[dict[str, Any]] = field(default_factory=list)
     saver: Background = field(default_factory=Background)
     mode: Mode = field(default_factory=Eager)
+    ranks: Ranks = field(default_factory=Alone)
 
     def __post_init__(self) -> None:
         self.sums = self.new_sums()
@@ -160,12 +167,20 @@ class Run:
         Raises:
             PluginError: the sampler breaks its contract.
         """
+        bounds = [bound for window in self.windows[self.step - self.epoch_start :] for bound in window.bounds]
+        return self.train.loader.batches(self._epoch_rows(), bounds, epoch=self.epoch, share=self.ranks.share)
+
+    def rows_of(self, step: int) -> npt.NDArray[np.int64]:
+        """[M] int64: the table's rows of optimizer step ``step``, which is of the current epoch; of all ranks."""
+        bounds = self.windows[step - self.epoch_start].bounds
+        return self._epoch_rows()[bounds[0][0] : bounds[-1][1]]
+
+    def _epoch_rows(self) -> npt.NDArray[np.int64]:
         order = order_of(self.sampler, self.epoch, self.train.targets)
         planned = self.windows[-1].bounds[-1][1]
         if len(order) != planned:
             raise broken_order(self.sampler, f"{len(order)} positions in epoch {self.epoch}, {planned} in epoch 0")
-        bounds = [bound for window in self.windows[self.step - self.epoch_start :] for bound in window.bounds]
-        return self.train.loader.batches(self.train.rows[order], bounds, epoch=self.epoch)
+        return self.train.rows[order]
 
     @property
     def val_bounds(self) -> list[tuple[int, int]]:
@@ -173,9 +188,9 @@ class Run:
         return batch_bounds(len(self.val.rows), self.batch_size) if self.val is not None else []
 
     def val_batches(self) -> Iterator[Batch]:
-        """The validation pictures, in the table's order."""
+        """The validation pictures that are this rank's, in the table's order."""
         assert self.val is not None
-        return self.val.loader.batches(self.val.rows, self.val_bounds)
+        return self.val.loader.batches(self.val.rows, self.ranks.turns(self.val_bounds))
 
     def monitor_for(self, key: str | None) -> Monitor:
         """The monitor named by a key of metrics.jsonl; None is the run's own.
@@ -217,7 +232,7 @@ class Run:
         from clsfit.engine import checkpoint
 
         self.save_due = False
-        if self.directory is not None and self._saved_at != (self.epoch, self.step):
+        if self._saved_at != (self.epoch, self.step):
             self.last_save = None
             checkpoint.save(self)
             self._saved_at = self.epoch, self.step

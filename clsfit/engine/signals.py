@@ -47,7 +47,6 @@ def interruptible(run: Run) -> Iterator[None]:
 
     def save(number: int, frame: FrameType | None) -> None:
         run.save_told = True
-        run.save_checkpoint()
 
     try:
         for number in _LEAVE:
@@ -128,13 +127,16 @@ def _over_the_bar(line: str) -> bytes:
 
 
 def leave_if_interrupted(run: Run) -> None:
-    """Saves and raises, if a signal has come."""
-    if not run.interrupt:
+    """Saves and raises, if a signal has come and every rank knows of it."""
+    if not run.leaving:
         return
     run.save_now()
     run.saver.flush()
+    run.ranks.meet()  # none is done before rank 0 has saved
     where = f"saved at step {run.step} in {run.directory.path}" if run.directory is not None else ""
     remedy = "go on by the same command with --resume" if run.directory is not None else ""
-    if run.interrupt == signal.SIGINT:
-        raise InterruptedRunError("interrupted", where, remedy)
-    raise TerminatedRunError("terminated", where, remedy)
+    interrupted = run.leaving == signal.SIGINT
+    kind, what = (InterruptedRunError, "interrupted") if interrupted else (TerminatedRunError, "terminated")
+    error = kind(what, where, remedy)
+    error.shared = True
+    raise error

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from clsfit.engine.divergence import Rows, Watch
+from clsfit.engine.divergence import Watch
 from clsfit.pipeline.batches import Window
 from clsfit.pipeline.loader import Batch
 
@@ -20,7 +20,7 @@ Forward = Callable[[torch.Tensor], torch.Tensor]
 Add = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], None]
 """What gets logits, targets and loss of a micro-batch: :meth:`clsfit.engine.sums.Sums.add`, or a graph."""
 
-MayStep = Callable[[Rows], bool]
+MayStep = Callable[[], bool]
 """Whether to call the optimizer: :meth:`clsfit.engine.divergence.Watch.may_step`, or a graph, which skips later."""
 
 Way = Callable[[Window], Iterable[tuple[Iterator[Batch], Add, MayStep]]]

@@ -112,6 +112,8 @@ def obstacles(config: Config, run: Run) -> Iterator[str]:
             yield f"{slot} {config.one(slot).name!r} is not graph_safe"
     if getattr(run.optimizer, "needs_closure", False):
         yield f"optimizer {config.one('optimizer').name!r} evaluates a step again"
+    if run.ranks.world_size > 1:
+        yield f"{run.ranks.world_size} ranks add up their gradients in it"
     if any(len(window.bounds) > 1 for window in run.windows):
         yield "a step accumulates several batches"
 

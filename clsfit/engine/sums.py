@@ -52,6 +52,15 @@ class Sums:
         if len(self._chunk_losses) >= _CHUNK_BATCHES or self._chunk_bytes >= _CHUNK_BYTES:
             self._count()
 
+    def merge(self, other: Sums) -> None:
+        """Adds the samples that ``other``, with the same metrics, has counted."""
+        self._count()
+        other._count()
+        self.samples += other.samples
+        self._losses += other._losses
+        for name, metric in self.metrics.items():
+            metric.merge(other.metrics[name])
+
     def settle(self) -> None:
         """Counts what has gathered, and waits for the device."""
         self._count()

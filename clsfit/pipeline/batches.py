@@ -39,6 +39,19 @@ def batch_bounds(n: int, batch_size: int) -> list[Bounds]:
     return list(zip(starts, [*starts[1:], n], strict=True)) if starts else []
 
 
+def part(bounds: Bounds, rank: int, world_size: int) -> Bounds | None:
+    """The samples of a micro-batch that are one rank's; None: it has none.
+
+    Every rank has as many as any other, or one more. None has a single one, on which a BatchNorm cannot train:
+    the last ranks have none where there are too few for all.
+    """
+    start, stop = bounds
+    taking = max(1, min(world_size, (stop - start) // 2))
+    if rank >= taking:
+        return None
+    return start + (stop - start) * rank // taking, start + (stop - start) * (rank + 1) // taking
+
+
 def windows(bounds: Sequence[Bounds], accumulate: int) -> list[Window]:
     """Groups micro-batches into optimizer steps.
 

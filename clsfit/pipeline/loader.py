@@ -11,7 +11,7 @@ Pictures stay uint8 until they are on the device; normalising is the last step t
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,9 @@ Ints = npt.NDArray[np.int64]
 
 _CHUNK_BATCHES = 16
 _CHUNK_BYTES = 8 << 20  # of normalised pictures: about what a core's share of the cache holds
+Share = Callable[[Bounds], Bounds | None]
+"""What of a micro-batch is this rank's: [start, stop) within it, or None."""
+
 _GROUP = 16  # canvases held at once while a batch is cut; streamed ones are large
 
 
@@ -134,7 +137,9 @@ class Loader:
             workers, decoded = decoded_by, ""
         return f"{self.tier} ({self._canvases.why}){decoded}, {workers}; not resident: {self._why_not}"
 
-    def batches(self, rows: Ints, bounds: Sequence[Bounds], *, epoch: int | None = None) -> Iterator[Batch]:
+    def batches(
+        self, rows: Ints, bounds: Sequence[Bounds], *, epoch: int | None = None, share: Share | None = None
+    ) -> Iterator[Batch]:
         """The micro-batches of one pass over data.
 
         Args:
@@ -142,12 +147,19 @@ class Loader:
             bounds: [start, stop) of each micro-batch within ``rows``. Draws are keyed by positions
                 within ``rows``, so a list that starts at a later bound gives the same batches.
             epoch: from 0, for augmentation; None: no augmentation.
+            share: what of each micro-batch is wanted, as if it were cut from the whole; those of which
+                nothing is are left out. None: all of it.
 
         Raises:
             PictureError: a picture cannot be read, unless they are tolerated.
             PluginError: an augmentation breaks its contract.
         """
         rows = np.ascontiguousarray(rows, dtype=np.int64)
+        if share is not None:
+            shares = [share(whole) for whole in bounds]
+            if self._chosen(epoch).applies:  # it mixes samples of different ranks: each makes the whole
+                return _cut(self.batches(rows, bounds, epoch=epoch), bounds, shares)
+            bounds = [own for own in shares if own is not None]
         if self._store is not None:
             return self._resident(self._store, rows, bounds, epoch)
         return self._per_sample(rows, bounds, epoch)
@@ -282,6 +294,20 @@ class Loader:
         if job.drawn is not None and job.drawn.tables is not None:
             images = look_up(images, send(job.drawn.tables, self._device))
         return self._complete(images, job.rows, send(job.rows, self._device), job.epoch, job.applied, errors)
+
+
+def _cut(batches: Iterator[Batch], bounds: Sequence[Bounds], shares: Sequence[Bounds | None]) -> Iterator[Batch]:
+    """Of each batch the samples of its share."""
+    for batch, whole, own in zip(batches, bounds, shares, strict=True):
+        if own is not None:
+            first, last = own[0] - whole[0], own[1] - whole[0]
+            yield Batch(
+                batch.images[first:last],
+                batch.targets[first:last],
+                None if batch.weights is None else batch.weights[first:last],
+                batch.rows[first:last],
+                {place - first: why for place, why in batch.errors.items() if first <= place < last},
+            )
 
 
 def _chunks(bounds: Sequence[Bounds], limit: int) -> Iterator[Sequence[Bounds]]:

@@ -60,6 +60,10 @@ class Checkpoint:
             raise _unreadable(self.path / name, "its content does not match its hash")
         return data
 
+    def content(self) -> dict[str, bytes]:
+        """The content of every file; errors as for :meth:`read`."""
+        return {name: self.read(name) for name in self.hashes}
+
 
 def save(directory: Path, step: int, files: Mapping[str, bytes]) -> Path:
     """Saves a checkpoint durably, in place of one of the same step.

@@ -18,7 +18,7 @@ from clsfit.engine.blame import raise_blamed
 from clsfit.engine.infer import takes_images
 from clsfit.engine.run import Run
 from clsfit.pipeline.batches import Bounds
-from clsfit.pipeline.loader import Batch, Loader
+from clsfit.pipeline.loader import Batch, Loader, Share
 from clsfit.timing.meter import Meter, pace_of
 from clsfit.timing.results import Pace
 
@@ -33,11 +33,16 @@ class Feed:
         self._loader, self._meter, self._static = loader, meter, static
 
     def batches(
-        self, rows: npt.NDArray[np.int64], bounds: Sequence[Bounds], *, epoch: int | None = None
+        self,
+        rows: npt.NDArray[np.int64],
+        bounds: Sequence[Bounds],
+        *,
+        epoch: int | None = None,
+        share: Share | None = None,
     ) -> Iterator[Batch]:
         """See :meth:`clsfit.pipeline.loader.Loader.batches`."""
         if self._static is None:
-            return self._meter.watched(self._loader.batches(rows, bounds, epoch=epoch))
+            return self._meter.watched(self._loader.batches(rows, bounds, epoch=epoch, share=share))
         batch = self._static
         return self._meter.watched(_first(batch, stop - start) for start, stop in bounds)
 

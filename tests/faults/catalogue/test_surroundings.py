@@ -207,12 +207,3 @@ def test_row39_no_network(
     command = ("train", data, "--model", "resnet18", "--model.weights", "default", "--epochs", "1", "-o", "out")
     fault(5, *command, env=env, tells=["--model.weights"])
     assert not (tmp_path / "out").exists()
-
-
-def test_row39_launchers_of_several_processes_are_refused(
-    fault: Any, data: Path, small: list[str], tmp_path: Path
-) -> None:
-    env = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}
-    fault(2, "train", data, *small, "-o", "out", env=env, tells=["one process", "WORLD_SIZE is 2", "torchrun"])
-    assert not (tmp_path / "out").exists()
-    fault(0, "train", data, *small, "-o", "out", env={"WORLD_SIZE": "1", "RANK": "0"})

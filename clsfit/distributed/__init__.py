@@ -1,0 +1,1 @@
+"""Several processes, the ranks, that train one run together."""

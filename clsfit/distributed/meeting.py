@@ -1,0 +1,261 @@
+"""Where the ranks of a run meet, and how each finds out that another one is gone.
+
+A *store* of small values is kept by rank 0, or by the launcher. Every rank counts up a value of its own there,
+its beat, twice a second, and looks at the others'. So a rank that was killed, stopped or cut off is missed within
+:data:`SILENT` half seconds, and sooner where a connection to it was closed. A rank that fails says so there itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import Any
+
+import torch.distributed as dist
+
+from clsfit.distributed.launch import Place
+from clsfit.errors import ConfigError, ExitCode, LostPeerError
+
+PATIENCE = 45.0
+"""Seconds in which all ranks have to arrive after the first."""
+
+SILENT = 40
+"""Beats without a sign after which a rank is lost: twenty seconds."""
+
+_ALARMED = 8  # beats, where a connection was closed already
+_BEAT = 0.5  # seconds
+_REACTION = 10.0  # seconds for a rank that knows of a loss to leave by itself
+_FAREWELL = 5.0  # seconds in which the others are expected to leave
+_RESUME = "go on by the same command with --resume"
+
+
+class Meeting:
+    """One rank's place in the store.
+
+    Args:
+        place: this process among the ranks.
+        patience: seconds to wait for the others.
+    """
+
+    def __init__(self, place: Place, patience: float = PATIENCE) -> None:
+        self.place, self._patience = place, patience
+        self.where = f"{place.address}:{place.port}"
+        self.store = self._connect(host=place.rank == 0 and not place.hosted)
+        self._ours = self._connect()  # of the thread that watches: a store answers one question at a time
+        self.lost: LostPeerError | None = None
+        self._found, self._noticed, self._over = threading.Event(), threading.Event(), threading.Event()
+        self._alarmed = False
+        self._thread: threading.Thread | None = None
+
+    def arrive(self, told: str) -> None:
+        """Returns when every rank is there.
+
+        Args:
+            told: what has to be the same for all of them, with what differs in front of a line's ``:``.
+
+        Raises:
+            LostPeerError: one did not come, came twice, or counts the ranks differently.
+            ConfigError: one was told something else.
+        """
+        place, deadline = self.place, time.monotonic() + self._patience
+        with self._reaching():
+            if self.store.add(f"arrived/{place.rank}", 1) > 1:
+                raise LostPeerError(
+                    f"two processes say that they are {place}",
+                    f"they meet at {self.where}",
+                    "give each its own RANK, or start them by torchrun; another run may use this MASTER_PORT",
+                )
+            self.store.set(f"told/{place.rank}", json.dumps([place.world_size, told]))
+            while missing := [rank for rank in self._others() if not self._is_there(f"told/{rank}")]:
+                if time.monotonic() > deadline:
+                    raise LostPeerError(
+                        f"{_ranks(missing)} of {place.world_size} did not arrive within {self._patience:.0f} s",
+                        f"this is rank {place.rank}, waiting at {self.where} (MASTER_ADDR, MASTER_PORT)",
+                        "start every rank, by torchrun at best, with one address, port and WORLD_SIZE",
+                    )
+                time.sleep(0.02)
+            for rank in self._others():
+                self._compare(rank, told)
+
+    def _compare(self, rank: int, told: str) -> None:
+        world_size, other = json.loads(self.store.get(f"told/{rank}"))
+        if world_size != self.place.world_size:
+            raise LostPeerError(
+                f"rank {rank} was started as one of {world_size}, and this is {self.place}",
+                "environment WORLD_SIZE",
+                "start every rank with one WORLD_SIZE, by torchrun at best",
+            )
+        if other != told:
+            pairs = zip(told.splitlines(), other.splitlines(), strict=False)
+            parts = [mine.partition(":")[0] for mine, theirs in pairs if mine != theirs]
+            error = ConfigError(
+                f"rank {min(rank, self.place.rank)} and rank {max(rank, self.place.rank)} were not started alike",
+                f"they differ in {', '.join(parts)}",
+                "start all ranks by one command, from one folder, on files that all of them see",
+            )
+            error.shared = True
+            raise error
+
+    def watch(self) -> None:
+        """Begins to look after the others, in a thread; fine if that was done already."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._watch, name="clsfit-ranks", daemon=True)
+            self._thread.start()
+
+    def whoever_is_lost(self) -> LostPeerError:
+        """Why a connection was closed: waits until it is known who is gone."""
+        self._alarmed = True
+        self.watch()
+        self._found.wait(SILENT * _BEAT + _FAREWELL)
+        return self.notice() or LostPeerError(f"the connection to another rank is broken; this is {self.place}")
+
+    def notice(self) -> LostPeerError | None:
+        """What the thread has found out; whoever asks has to leave then."""
+        if self.lost is not None:
+            self._noticed.set()
+        return self.lost
+
+    def leave(self, failure: str = "") -> None:
+        """Ends this rank's part; the others are told of a ``failure``.
+
+        A rank that failed, and the one that keeps the store, leave last: so the others learn why, and what
+        failed is the last thing that is said.
+        """
+        self._noticed.set()
+        with suppress(RuntimeError):
+            if failure:
+                self._tell(self.place.rank, failure)
+            self.store.set(f"ended/{self.place.rank}", failure or "done")
+            if failure or (self.place.rank == 0 and not self.place.hosted):
+                deadline = time.monotonic() + _FAREWELL
+                while time.monotonic() < deadline and not all(
+                    self._is_there(f"ended/{rank}") or rank == self._gone() for rank in self._others()
+                ):
+                    time.sleep(0.02)
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join(_FAREWELL)
+
+    def _connect(self, host: bool = False) -> Any:
+        place, listening = self.place, None
+        try:
+            if host:
+                listening = _listening(place)
+            store = dist.TCPStore(  # type: ignore[attr-defined]
+                place.address,
+                place.port,
+                is_master=host,
+                wait_for_workers=False,
+                timeout=timedelta(seconds=self._patience),
+                master_listen_fd=listening.detach() if listening else None,
+            )
+        except OSError as error:
+            raise LostPeerError(
+                f"rank 0 cannot listen at {self.where}: {(error.strerror or str(error)).lower()}",
+                "environment MASTER_ADDR, MASTER_PORT",
+                "give another port (torchrun --master-port), or end what uses this one",
+            ) from error
+        except RuntimeError as error:
+            raise LostPeerError(
+                f"{place} cannot reach rank 0 at {self.where}",
+                "environment MASTER_ADDR, MASTER_PORT",
+                "start rank 0 too, with this address and port; a firewall may be in between",
+            ) from error
+        return dist.PrefixStore(f"clsfit/{place.attempt}", store)  # type: ignore[attr-defined]
+
+    def _others(self) -> list[int]:
+        return [rank for rank in range(self.place.world_size) if rank != self.place.rank]
+
+    def _is_there(self, key: str) -> bool:
+        return bool(self.store.check([key]))
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            raise LostPeerError(f"rank 0 is gone; this is {self.place}", f"it was at {self.where}", _RESUME) from error
+
+    def _watch(self) -> None:
+        seen, still = dict.fromkeys(self._others(), -1), dict.fromkeys(self._others(), 0)
+        while not self._over.wait(_BEAT):
+            try:
+                lost = self._look(seen, still)
+            except RuntimeError:  # the store is gone, and with it whoever kept it
+                if self._over.is_set():
+                    return
+                lost = 0, "the launcher, which kept the store, is gone" if self.place.hosted else ""
+            if lost is not None:
+                self._declare(*lost)
+                return
+
+    def _look(self, seen: dict[int, int], still: dict[int, int]) -> tuple[int, str] | None:
+        """One beat: who is lost, and what is known of it.
+
+        Own beats are counted, not seconds: a clock goes on while this process is stopped itself.
+        """
+        store = self._ours
+        store.add(f"beat/{self.place.rank}", 1)
+        if store.check(["first"]):
+            rank, failure = json.loads(store.get("first"))
+            return (rank, failure) if rank != self.place.rank else None
+        for rank in seen:
+            if store.check([f"ended/{rank}"]):
+                continue
+            beat = store.add(f"beat/{rank}", 0)
+            still[rank] = still[rank] + 1 if beat == seen[rank] else 0
+            seen[rank] = beat
+            if still[rank] >= (_ALARMED if self._alarmed else SILENT):
+                return self._tell(rank, "")
+        return None
+
+    def _tell(self, rank: int, failure: str) -> tuple[int, str]:
+        """Says that ``rank`` is the one that is gone, unless somebody said so of another before."""
+        mine = json.dumps([rank, failure])
+        first, failure = json.loads(self._ours.compare_set("first", "", mine))
+        return first, failure
+
+    def _gone(self) -> int | None:
+        if not self.store.check(["first"]):
+            return None
+        rank, failure = json.loads(self.store.get("first"))
+        return None if failure else rank
+
+    def _declare(self, rank: int, failure: str) -> None:
+        what = f"rank {rank} of {self.place.world_size} " + ("has failed" if failure else "is gone")
+        why = "its own message says why" if failure else "killed, stopped or cut off"
+        self.lost = LostPeerError(what, f"{why}; this is rank {self.place.rank}", _RESUME)
+        self._found.set()
+        if not self._noticed.wait(_REACTION):  # it waits inside a library, for a rank that will not answer
+            lines = f"clsfit: error: {what}\n  {self.lost.where}\n  {_RESUME}\n"
+            with suppress(OSError, ValueError):
+                sys.stderr.write(lines)
+                sys.stderr.flush()
+            with suppress(RuntimeError):
+                self._ours.set(f"ended/{self.place.rank}", "left at once")
+            os._exit(ExitCode.LOST_PEER)
+
+
+def _listening(place: Place) -> socket.socket:
+    """A socket at the ranks' address, and at no other one of this machine: nobody has to prove who he is there."""
+    family, _, _, _, address = socket.getaddrinfo(place.address, place.port, type=socket.SOCK_STREAM)[0]
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen()
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+def _ranks(ranks: list[int]) -> str:
+    return f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {', '.join(map(str, ranks))}"
