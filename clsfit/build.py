@@ -78,7 +78,6 @@ def build_run(
     augmentation = Augmentation(augments)
     train, val = (_part(config, intake, finish, device, by_class, name, augmentation) for name in ("train", "val"))
     order = tried(config.one("sampler").offer, partial(order_of, sampler, 0, train.targets), "in epoch 0")
-    _check_batch_size(settings.batch_size, ranks.world_size)
     steps = windows(batch_bounds(len(order), settings.batch_size), _accumulate(callbacks))
     notes = [
         *started,
@@ -116,15 +115,6 @@ def build_run(
     run.mode, line = stepmode.decide(config, run)
     run.notes.append(line)
     return run
-
-
-def _check_batch_size(batch_size: int, world_size: int) -> None:
-    if world_size > 1 and batch_size < 2 * world_size:
-        raise ConfigError(
-            f"a batch of {batch_size} cannot be divided among {world_size} ranks",
-            f"option --batch-size {batch_size}",
-            f"give at least {2 * world_size}, two pictures for each, or start fewer processes",
-        )
 
 
 def _source_of_weights(by_class: npt.NDArray[np.float64] | None, intake: Intake) -> str:

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clsfit import weights
-from clsfit.config import Config, Selection, Settings
-from clsfit.data.intake import Intake, Wishes, open_path, take_in
+from clsfit import together, weights
+from clsfit.config import Config, Settings
+from clsfit.data.intake import Intake, take_in
 from clsfit.data.processes import Decoders
 from clsfit.data.threads import workers_of
+from clsfit.destination import default_name, keep_out_of_data
 from clsfit.distributed import launch
-from clsfit.errors import CheckpointError, ConfigError, DataError, printable
+from clsfit.errors import CheckpointError, ConfigError, DataError
 from clsfit.introduction import details, introduction
+from clsfit.opening import open_data, wishes_of
 from clsfit.registry import Plugins
 from clsfit.resume import Record, agree
 from clsfit.storage import checkpoints
-from clsfit.storage.rundir import LOG, SPLIT, RunDirectory
+from clsfit.storage.rundir import RunDirectory
 
 if TYPE_CHECKING:
     from clsfit.distributed.meeting import Meeting
@@ -78,10 +76,10 @@ def train_config(config: Config, plugins: Plugins, control: Control) -> TrainedR
     config = weights.anchored(config)
     place = launch.place()
     if place is not None:
-        launch.quiet()
+        together.check_batch_size(config.settings.batch_size, place.world_size)
         control = control if place.rank == 0 else replace(control, verbosity=0)
-    directory = RunDirectory(control.output or _default_name(config, control.resume))
-    _keep_out_of_data(config, directory.path)
+    directory = RunDirectory(control.output or default_name(config, control.resume))
+    keep_out_of_data(config, directory.path)
     record = _record(directory, control)
     if record is not None:
         config = agree(config, plugins, record, control.accept_changes)
@@ -97,10 +95,10 @@ def train_config(config: Config, plugins: Plugins, control: Control) -> TrainedR
         directory.check_place()  # before every picture is read
     wanted = weights.preprocessing(config) if record is None else None  # a record says all of it
     config = weights.adopt(config, wanted)
-    alike = _to_be_alike(config, directory, record)
+    alike = together.to_be_alike(config, directory, record)
     with (
         Decoders(config.settings.start_method, workers_of(config.settings.workers)) as decoders,
-        _met(None if control.dry_run else place, alike, waits=decoders.are_processes) as meeting,
+        together.met(None if control.dry_run else place, alike, waits=decoders.are_processes) as meeting,
     ):
         intake = _take_in(config, control, record, decoders)
         config = weights.adopt(config, wanted, intake.prepare.channels)
@@ -118,66 +116,11 @@ def train_config(config: Config, plugins: Plugins, control: Control) -> TrainedR
             return _train(config, intake, control, directory, record, meeting)
 
 
-@contextmanager
-def _met(place: launch.Place | None, alike: str, *, waits: bool) -> Iterator[Meeting | None]:
-    """The meeting of the ranks, told in the end how this one's part went; None where there is one process.
-
-    Args:
-        alike: what has to be the same for all of them.
-        waits: whether processes are to be forked, before which no thread may be started.
-    """
-    if place is None:
-        yield None
-        return
-    from clsfit.distributed.meeting import Meeting
-    from clsfit.engine.group import farewell
-
-    meeting = Meeting(place)
-    with farewell(meeting):
-        meeting.arrive(alike)
-        if not waits:
-            meeting.watch()
-        yield meeting
-
-
-def _to_be_alike(config: Config, directory: RunDirectory, record: Record | None) -> str:
-    """What must not differ between ranks, a line each: name, colon, value."""
-    recorded = (
-        "none" if record is None else hashlib.sha256(repr(sorted(record.environment.items())).encode()).hexdigest()
-    )
-    return "\n".join(
-        [
-            f"options: {hashlib.sha256(config.to_yaml().encode()).hexdigest()}",
-            f"-o: {directory.path.absolute()}",
-            f"the run that is there already: {recorded}",
-        ]
-    )
-
-
 def _nothing_to_do(directory: RunDirectory, record: Record, control: Control) -> bool:
     if not directory.complete() or record.changed:
         return False
     _say(control, f"{directory.path}: complete, nothing to do")
     return True
-
-
-def _keep_out_of_data(config: Config, output: Path) -> None:
-    """Refuses a run directory in the data set, which clsfit never writes into, and a table among a run's files."""
-    if not isinstance(config.data, str):
-        return
-    place, data = output.resolve(), Path(config.data).resolve()
-    if place.is_relative_to(data):
-        raise ConfigError(
-            "the run directory would lie in the data set, where its files would be taken for data",
-            f"{printable(str(output))} is below {printable(config.data)}",
-            "give an -o outside of it",
-        )
-    if data.parent == place and data.name in {SPLIT, LOG}:
-        raise ConfigError(
-            "the run would write over the table that names its pictures",
-            f"{printable(config.data)} has the name of a run's file",
-            "give another -o, or rename the table",
-        )
 
 
 def _train(
@@ -305,37 +248,6 @@ def _dry_run(
     return TrainedRun(directory.path, {}, [])
 
 
-def open_data(data: str | Selection | None) -> Any:
-    """The data set that a configuration names: a folder, a table, or a plugin's data set.
-
-    Raises:
-        ConfigError: it names none.
-        ClsfitError: the data set cannot be used.
-    """
-    if data is None:
-        raise ConfigError("no data to train on", "argument DATA", "name a folder or a data set")
-    if isinstance(data, Selection):
-        from clsfit.factory import make
-
-        return make(data, {})
-    return open_path(data)
-
-
-def wishes_of(settings: Settings) -> Wishes:
-    """What the core's options ask of the data."""
-    return Wishes(
-        input_size=settings.input_size,
-        channels=settings.channels,
-        val_fraction=settings.val_fraction,
-        seed=settings.seed,
-        workers=workers_of(settings.workers),
-        cache=settings.cache,
-        skip_bad=settings.skip_bad,
-        group=settings.group,
-        group_regex=settings.group_regex,
-    )
-
-
 def _take_in(config: Config, control: Control, record: Record | None, decoders: Decoders) -> Intake:
     settings = config.settings
     source = open_data(config.data)
@@ -380,20 +292,6 @@ def _record(directory: RunDirectory, control: Control) -> Record | None:
         f"in {directory.path}",
         "give --resume to go on, --overwrite to start anew, or another -o",
     )
-
-
-def _default_name(config: Config, resume: bool) -> Path:
-    """runs/<data>-<model>, with a number where that is taken; to resume, the last one that is taken."""
-    if isinstance(config.data, Selection):
-        data = config.data.name
-    else:
-        place = Path(config.data or "data").resolve()
-        data = place.stem if place.is_file() else place.name
-    name = re.sub(r"[^\w.-]+", "-", f"{data}-{config.one('model').name}").strip("-.") or "run"
-    path, number, last = Path("runs") / name, 2, None
-    while path.exists():
-        path, number, last = Path("runs") / f"{name}-{number}", number + 1, path
-    return last if resume and last is not None else path
 
 
 def _split_rows(intake: Intake) -> list[Any]:

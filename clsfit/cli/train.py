@@ -39,6 +39,7 @@ _SWITCHES = {
 
 def add(app: typer.Typer, help_text: str, arguments: Sequence[str], completing: bool) -> list[str]:
     """Registers the command; see :func:`clsfit.cli.dynamic.add`."""
+    launch.quiet()  # reading the options of a component without ``params`` may import torch
     return dynamic.add(app, dynamic.Command("train", help_text, EPILOG, _own(), _train), arguments, completing)
 
 

@@ -33,6 +33,7 @@ _ALARMED = 8  # beats, where a connection was closed already
 _BEAT = 0.5  # seconds
 _REACTION = 10.0  # seconds for a rank that knows of a loss to leave by itself
 _FAREWELL = 5.0  # seconds in which the others are expected to leave
+_UNKNOWN = "killed, stopped or cut off"
 _RESUME = "go on by the same command with --resume"
 
 
@@ -122,6 +123,12 @@ class Meeting:
             self._noticed.set()
         return self.lost
 
+    def part(self) -> None:
+        """Returns when every rank has come here: none waits for another one's connection any more."""
+        with suppress(RuntimeError):
+            self.store.set(f"parted/{self.place.rank}", "")
+            self._await("parted")
+
     def leave(self, failure: str = "") -> None:
         """Ends this rank's part; the others are told of a ``failure``.
 
@@ -134,11 +141,7 @@ class Meeting:
                 self._tell(self.place.rank, failure)
             self.store.set(f"ended/{self.place.rank}", failure or "done")
             if failure or (self.place.rank == 0 and not self.place.hosted):
-                deadline = time.monotonic() + _FAREWELL
-                while time.monotonic() < deadline and not all(
-                    self._is_there(f"ended/{rank}") or rank == self._gone() for rank in self._others()
-                ):
-                    time.sleep(0.02)
+                self._await("ended")
         self._over.set()
         if self._thread is not None:
             self._thread.join(_FAREWELL)
@@ -187,25 +190,25 @@ class Meeting:
         seen, still = dict.fromkeys(self._others(), -1), dict.fromkeys(self._others(), 0)
         while not self._over.wait(_BEAT):
             try:
-                lost = self._look(seen, still)
+                what, why = self._look(seen, still)
             except RuntimeError:  # the store is gone, and with it whoever kept it
                 if self._over.is_set():
                     return
-                lost = 0, "the launcher, which kept the store, is gone" if self.place.hosted else ""
-            if lost is not None:
-                self._declare(*lost)
+                what = "the launcher is gone" if self.place.hosted else self._missed(0)
+                why = _UNKNOWN
+            if what:
+                self._declare(LostPeerError(what, f"{why}; this is rank {self.place.rank}", _RESUME))
                 return
 
-    def _look(self, seen: dict[int, int], still: dict[int, int]) -> tuple[int, str] | None:
-        """One beat: who is lost, and what is known of it.
+    def _look(self, seen: dict[int, int], still: dict[int, int]) -> tuple[str, str]:
+        """One beat: what is lost, empty if nothing is, and why.
 
         Own beats are counted, not seconds: a clock goes on while this process is stopped itself.
         """
         store = self._ours
         store.add(f"beat/{self.place.rank}", 1)
         if store.check(["first"]):
-            rank, failure = json.loads(store.get("first"))
-            return (rank, failure) if rank != self.place.rank else None
+            return self._first(*json.loads(store.get("first")))
         for rank in seen:
             if store.check([f"ended/{rank}"]):
                 continue
@@ -213,8 +216,20 @@ class Meeting:
             still[rank] = still[rank] + 1 if beat == seen[rank] else 0
             seen[rank] = beat
             if still[rank] >= (_ALARMED if self._alarmed else SILENT):
-                return self._tell(rank, "")
-        return None
+                return self._first(*self._tell(rank, ""))
+        return "", ""
+
+    def _first(self, rank: int, failure: str) -> tuple[str, str]:
+        if rank == self.place.rank:
+            if failure:  # it is leaving
+                return "", ""
+            return f"the others have taken {self.place} for lost", "it gave no sign of life"
+        if failure:
+            return f"rank {rank} of {self.place.world_size} has failed", "its own message says why"
+        return self._missed(rank), _UNKNOWN
+
+    def _missed(self, rank: int) -> str:
+        return f"rank {rank} of {self.place.world_size} is gone"
 
     def _tell(self, rank: int, failure: str) -> tuple[int, str]:
         """Says that ``rank`` is the one that is gone, unless somebody said so of another before."""
@@ -222,19 +237,25 @@ class Meeting:
         first, failure = json.loads(self._ours.compare_set("first", "", mine))
         return first, failure
 
+    def _await(self, key: str) -> None:
+        """Waits a few seconds until every other rank that is still there has set ``key``."""
+        deadline = time.monotonic() + _FAREWELL
+        while time.monotonic() < deadline and not all(
+            self._is_there(f"{key}/{rank}") or rank == self._gone() for rank in self._others()
+        ):
+            time.sleep(0.02)
+
     def _gone(self) -> int | None:
         if not self.store.check(["first"]):
             return None
         rank, failure = json.loads(self.store.get("first"))
         return None if failure else rank
 
-    def _declare(self, rank: int, failure: str) -> None:
-        what = f"rank {rank} of {self.place.world_size} " + ("has failed" if failure else "is gone")
-        why = "its own message says why" if failure else "killed, stopped or cut off"
-        self.lost = LostPeerError(what, f"{why}; this is rank {self.place.rank}", _RESUME)
+    def _declare(self, lost: LostPeerError) -> None:
+        self.lost = lost
         self._found.set()
         if not self._noticed.wait(_REACTION):  # it waits inside a library, for a rank that will not answer
-            lines = f"clsfit: error: {what}\n  {self.lost.where}\n  {_RESUME}\n"
+            lines = f"clsfit: error: {lost.what}\n  {lost.where}\n  {lost.remedy}\n"
             with suppress(OSError, ValueError):
                 sys.stderr.write(lines)
                 sys.stderr.flush()

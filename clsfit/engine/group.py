@@ -28,7 +28,7 @@ from clsfit.distributed.meeting import Meeting
 from clsfit.engine.ranks import Reduce
 from clsfit.engine.state import flatten, from_blob, to_blob, unflatten
 from clsfit.engine.sums import Sums
-from clsfit.errors import ClsfitError, LostPeerError
+from clsfit.errors import ClsfitError, ConfigError, LostPeerError
 from clsfit.keyed import key
 from clsfit.pipeline.batches import Bounds, Window, part
 from clsfit.pipeline.loader import Share
@@ -55,6 +55,12 @@ class Group:
         self._asked: tuple[torch.Tensor, Any] | None = None
 
     def __enter__(self) -> Group:
+        if dist.is_initialized():
+            raise ConfigError(
+                "this process is in a group of torch.distributed already",
+                "clsfit makes one for the ranks of its run",
+                "call clsfit.train in processes that have none",
+            )
         self._meeting.watch()
         _stay_local(self.place)
         with self._translated():
@@ -71,8 +77,9 @@ class Group:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._asked = None
-        if error is None:
-            dist.destroy_process_group()  # else others may still wait in it
+        if error is None:  # else others may still wait in it
+            self._meeting.part()
+            dist.destroy_process_group()
 
     @property
     def share(self) -> Share:

@@ -21,13 +21,14 @@ from clsfit.data.processes import Decoders
 from clsfit.data.threads import usable_cores, workers_of
 from clsfit.data.tiers import estimate
 from clsfit.errors import ResourceError
+from clsfit.opening import open_data, wishes_of
 from clsfit.timing import places
 from clsfit.timing.advice import advise
 from clsfit.timing.meter import check_seconds, pace_of, waiting_of
 from clsfit.timing.places import Place
 from clsfit.timing.results import TIERS, Benchmark, Tier, Trial
 from clsfit.timing.sample import sample
-from clsfit.training import Control, open_data, settle, wishes_of
+from clsfit.training import Control, settle
 
 if TYPE_CHECKING:
     import torch

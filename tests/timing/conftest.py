@@ -11,8 +11,9 @@ import pytest
 from clsfit.build import build_run
 from clsfit.config import resolve
 from clsfit.data.intake import take_in
+from clsfit.opening import open_data, wishes_of
 from clsfit.registry import Plugins
-from clsfit.training import Control, open_data, settle, wishes_of
+from clsfit.training import Control, settle
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import pytest
 
 from clsfit.config import Settings
 from clsfit.data.intake import open_path, take_in
+from clsfit.opening import wishes_of
 from clsfit.timing import places
 from clsfit.timing.sample import sample
-from clsfit.training import wishes_of
 
 SETTINGS = Settings(workers=0)
 

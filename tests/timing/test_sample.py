@@ -11,8 +11,8 @@ import pytest
 from clsfit.config import Settings
 from clsfit.data.intake import open_path, take_in
 from clsfit.data.table import SampleTable
+from clsfit.opening import wishes_of
 from clsfit.timing.sample import Sample, sample
-from clsfit.training import wishes_of
 
 
 class Many:
