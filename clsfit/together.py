@@ -32,11 +32,14 @@ def check_batch_size(batch_size: int, world_size: int) -> None:
 
 
 @contextmanager
-def met(place: launch.Place | None, alike: str, *, waits: bool) -> Iterator[Meeting | None]:
+def met(
+    place: launch.Place | None, config: Config, directory: RunDirectory, record: Record | None, *, waits: bool
+) -> Iterator[Meeting | None]:
     """The meeting of the ranks, told in the end how this one's part went; None where there is one process.
 
     Args:
-        alike: what has to be the same for all of them.
+        place: this process among the ranks; None: there is one process.
+        config, directory, record: of the run; all ranks must have the same.
         waits: whether processes are to be forked, before which no thread may be started.
     """
     if place is None:
@@ -47,13 +50,13 @@ def met(place: launch.Place | None, alike: str, *, waits: bool) -> Iterator[Meet
 
     meeting = Meeting(place)
     with farewell(meeting):
-        meeting.arrive(alike)
+        meeting.arrive(_to_be_alike(config, directory, record))
         if not waits:
             meeting.watch()
         yield meeting
 
 
-def to_be_alike(config: Config, directory: RunDirectory, record: Record | None) -> str:
+def _to_be_alike(config: Config, directory: RunDirectory, record: Record | None) -> str:
     """What must not differ between ranks, a line each: name, colon, value."""
     recorded = (
         "none" if record is None else hashlib.sha256(repr(sorted(record.environment.items())).encode()).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,7 +77,6 @@ def train_config(config: Config, plugins: Plugins, control: Control) -> TrainedR
     config = weights.anchored(config)
     place = launch.place()
     if place is not None:
-        together.check_batch_size(config.settings.batch_size, place.world_size)
         control = control if place.rank == 0 else replace(control, verbosity=0)
     directory = RunDirectory(control.output or default_name(config, control.resume))
     keep_out_of_data(config, directory.path)
@@ -90,15 +90,18 @@ def train_config(config: Config, plugins: Plugins, control: Control) -> TrainedR
         weights.keep(config, directory.path)
     elif control.resume:  # a misspelt -o looks like this too
         _say(control, f"{directory.path} holds no run that could go on: it starts")
+    if place is not None:
+        together.check_batch_size(config.settings.batch_size, place.world_size)
     leads = place is None or place.rank == 0
     if leads and not control.dry_run:
         directory.check_place()  # before every picture is read
     wanted = weights.preprocessing(config) if record is None else None  # a record says all of it
     config = weights.adopt(config, wanted)
-    alike = together.to_be_alike(config, directory, record)
     with (
         Decoders(config.settings.start_method, workers_of(config.settings.workers)) as decoders,
-        together.met(None if control.dry_run else place, alike, waits=decoders.are_processes) as meeting,
+        together.met(
+            None if control.dry_run else place, config, directory, record, waits=decoders.are_processes
+        ) as meeting,
     ):
         intake = _take_in(config, control, record, decoders)
         config = weights.adopt(config, wanted, intake.prepare.channels)
@@ -108,10 +111,8 @@ def train_config(config: Config, plugins: Plugins, control: Control) -> TrainedR
                 return _result(directory)
         if control.dry_run:
             return _dry_run(config, intake, control, directory, record)
-        if not leads:
-            return _train(config, intake, control, directory, record, meeting)
-        with directory.lock():
-            if control.overwrite and directory.holds_run():
+        with directory.lock() if leads else nullcontext():
+            if leads and control.overwrite and directory.holds_run():
                 directory.clear()
             return _train(config, intake, control, directory, record, meeting)
 
@@ -166,7 +167,7 @@ def _train_as(
         clsfit.engine.checkpoint.restore(run, saved, changed=changed)
         if changed:
             run.stop_reason = ""
-            keep_best(run)
+            keep_best(run, directory.path)
         reporter.say(f"resumed at step {run.step} (epoch {run.epoch + 1}/{run.epochs})")
     ranks.level(run)
     for line in introduction(config, intake, run):

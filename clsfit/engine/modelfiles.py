@@ -61,16 +61,19 @@ def save_models(run: Run, names: tuple[str, ...]) -> None:
         run.saver.replace("raw", partial(_Moment(run, run.model).write, folder, modelfile.RAW))
 
 
-def keep_best(run: Run) -> None:
+def keep_best(run: Run, folder: Path) -> None:
     """Takes the epoch that best.safetensors holds for the best one, where a resume will not train it again as it was.
 
     The file is written before the checkpoint that tells of it: a kill in between leaves a later epoch there.
     A file that cannot be read is as none.
+
+    Args:
+        folder: the run's, also on ranks that write nothing there.
     """
-    if run.directory is None or run.best is None:
+    if run.best is None:
         return
     try:
-        header = modelfile.read(run.directory.path / modelfile.BEST).header
+        header = modelfile.read(folder / modelfile.BEST).header
     except (CheckpointError, ResourceError):
         return
     epoch, step, scores = header.get("epoch"), header.get("step"), header.get("scores")
