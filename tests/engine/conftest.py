@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -53,3 +54,16 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, dict[
         return train
 
     return make
+
+
+@pytest.fixture(scope="session")
+def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., list[Any]]]:
+    """``team(name, world_size, **arguments)``: what that function of ``rank_parts.py`` returns on each rank."""
+    spec = importlib.util.spec_from_file_location("ranks", Path(__file__).parents[1] / "ranks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    made = module.Team(Path(__file__).with_name("rank_parts.py"), tmp_path_factory.mktemp("ranks"))
+    yield made
+    made.close()
