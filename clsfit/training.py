@@ -77,8 +77,9 @@ def train_config(config: Config, plugins: Plugins, control: Control) -> TrainedR
         config = replace(config, data=os.path.abspath(config.data))
     config = weights.anchored(config)
     place = launch.place()
-    if place is not None and place.rank > 0:
-        control = replace(control, verbosity=0)
+    if place is not None:
+        launch.quiet()
+        control = control if place.rank == 0 else replace(control, verbosity=0)
     directory = RunDirectory(control.output or _default_name(config, control.resume))
     _keep_out_of_data(config, directory.path)
     record = _record(directory, control)

@@ -82,6 +82,14 @@ def place(environ: Mapping[str, str] = os.environ) -> Place | None:
     )
 
 
+def quiet() -> None:
+    """Keeps torch from telling of a lost connection in thirty lines; to be called before torch is imported.
+
+    ``TORCH_CPP_LOG_LEVEL`` in the environment says otherwise.
+    """
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+
+
 def _number(environ: Mapping[str, str], name: str, least: int, most: int, default: int | None = None) -> int:
     given = environ.get(name, "")
     if not given and default is not None:
