@@ -1,7 +1,8 @@
 """Functions in several processes at once, each a rank of one run, forked from a process that has imported torch once.
 
-Run as a script, this is the process that forks: ``python ranks.py HANDLE`` takes requests from a socket until the
-other end is closed. The functions are those of one file, which it imports as a module before it forks.
+Run as a script, this is the process that forks: ``python ranks.py HANDLE FILE`` takes requests from a socket until the
+other end is closed. The functions are those of one file, which it imports as a module, and whose ``prepare`` it calls,
+before it forks.
 """
 
 from __future__ import annotations
@@ -101,6 +102,7 @@ def serve(channel: socket.socket, file: Path) -> None:
     assert spec.loader is not None
     module = sys.modules[file.stem] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    module.prepare()
     while data := channel.recv(LONGEST):
         request = json.loads(data)
         children = []

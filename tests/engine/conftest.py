@@ -23,6 +23,8 @@ import torch
 from clsfit import Component, hookimpl
 """
 
+PARTS = Path(__file__).with_name("rank_parts.py")
+
 _numbers = itertools.count()
 
 
@@ -56,14 +58,24 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, dict[
     return make
 
 
-@pytest.fixture(scope="session")
-def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., list[Any]]]:
-    """``team(name, world_size, **arguments)``: what that function of ``rank_parts.py`` returns on each rank."""
-    spec = importlib.util.spec_from_file_location("ranks", Path(__file__).parents[1] / "ranks.py")
+def loaded(file: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(file.stem, file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    made = module.Team(Path(__file__).with_name("rank_parts.py"), tmp_path_factory.mktemp("ranks"))
+    return module
+
+
+@pytest.fixture(scope="session")
+def rank_parts() -> Any:
+    """``rank_parts.py`` as a module, in this process."""
+    return loaded(PARTS)
+
+
+@pytest.fixture(scope="session")
+def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., list[Any]]]:
+    """``team(name, world_size, **arguments)``: what that function of ``rank_parts.py`` returns on each rank."""
+    made = loaded(Path(__file__).parents[1] / "ranks.py").Team(PARTS, tmp_path_factory.mktemp("ranks"))
     yield made
     made.close()

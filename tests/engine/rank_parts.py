@@ -11,24 +11,28 @@ from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from clsfit_standard.metrics.counts import F1, Accuracy
 from clsfit_standard.metrics.curves import AUROC
 from clsfit_standard.offers.metrics import COMPONENTS as METRICS
+from PIL import Image
 from torch import Tensor, nn
 
+import clsfit.build  # noqa: F401
 from clsfit import Component, hookimpl
-from clsfit.config import resolve
+from clsfit.config import Config, resolve
 from clsfit.distributed import launch
 from clsfit.distributed.meeting import Meeting
 from clsfit.engine.group import Group, farewell
-from clsfit.engine.ranks import Alone, Ranks
+from clsfit.engine.ranks import Alone
 from clsfit.engine.state import attributes, flatten, to_blob
 from clsfit.engine.sums import Sums
-from clsfit.pipeline.batches import batch_bounds
+from clsfit.pipeline.batches import Window, batch_bounds
 from clsfit.registry import Plugins
+from clsfit.storage.checkpoints import Checkpoint
 from clsfit.training import Control, train_config
 
 SEEN: list[dict[str, Any]] = []
@@ -198,10 +202,7 @@ def train(
         What :class:`LookOn` has ``seen``, and the ``error``.
     """
     SIGNAL[:] = signal_at
-    points = [*entry_points(group="clsfit"), EntryPoint("rank_parts", "rank_parts", "clsfit")]
-    plugins = Plugins.discover(points=points)
-    fixed = {"model": "net", "metric": ["accuracy", "f1"], "threads": 1, "epochs": 2, "batch_size": 12}
-    config = resolve(plugins, options=fixed | options | {"data": data})
+    config, plugins = configured(options | {"data": data})
     error = ""
     try:
         train_config(config, plugins, Control(Path(output), resume=resume, accept_changes=accept, verbosity=0))
@@ -213,8 +214,21 @@ def train(
     return {"seen": SEEN, "error": error}
 
 
+def prepare() -> None:
+    """Imports what every run imports late, so that it is done once."""
+    Image.preinit()
+    configured({"data": "."})
+
+
+def configured(options: dict[str, Any]) -> tuple[Config, Plugins]:
+    points = [*entry_points(group="clsfit"), EntryPoint("rank_parts", "rank_parts", "clsfit")]
+    plugins = Plugins.discover(points=points)
+    fixed = {"model": "net", "metric": ["accuracy", "f1"], "threads": 1, "epochs": 2, "batch_size": 12}
+    return resolve(plugins, options=fixed | options), plugins
+
+
 @contextmanager
-def met() -> Iterator[Ranks]:
+def met() -> Iterator[Any]:
     """The ranks without a run."""
     place = launch.place()
     if place is None:
@@ -294,6 +308,54 @@ def count_all(most: int, batch_sizes: Sequence[int]) -> list[Any]:
                 sums = fresh()
                 add_batches(sums, *predictions(count, 5), ranks.turns(batch_bounds(count, size)))
                 whole = ranks.merged(sums, fresh)
-                correct = int(whole.metrics["accuracy"].correct)
-                found.append([size, count, whole.samples, correct, whole.scores("val/")])
+                scores = whole.scores("val/")
+                found.append([size, count, whole.samples, int(whole.metrics["accuracy"].correct), scores])
     return found
+
+
+def exchange() -> dict[str, Any]:
+    """A checkpoint of rank 0 for all, and texts that are alike or not."""
+    content = {"one": bytes(range(256)) * 391, "two": b"", "three": b"\0" * 7}
+    with met() as ranks:
+        sizes = [len(each) for each in ranks._gather(b"x" * (ranks.rank * 100_003))]
+        saved = Checkpoint(7, Path("there"), {}) if ranks.rank == 0 else None
+        if saved is not None:
+            object.__setattr__(saved, "content", lambda: content)
+        found = ranks.same(saved)
+        assert (found.step, found.path) == (7, Path("there"))
+        sent = found.content() if ranks.rank == 0 else {name: found.read(name) for name in content}
+        said = [ranks.alike("a"), ranks.alike(f"rank {ranks.rank}"), ranks.alike("a" if ranks.rank else "b")]
+        return {
+            "sizes": sizes,
+            "sent": {name: sha256(blob) for name, blob in sent.items()},
+            "whole": {name: sha256(blob) for name, blob in content.items()},
+            "nothing": ranks.same(None),
+            "alike": said,
+        }
+
+
+def average() -> dict[str, Any]:
+    """What follows the gradients of a step whose micro-batch has 8 samples: 6, 2 and none for each rank."""
+    with met() as ranks:
+        parameters = {name: nn.Parameter(torch.zeros(2)) for name in ("all", "one", "none")}
+        model = nn.Module()
+        model.register_buffer("mean", torch.tensor([[1.0, 1.0], [5.0, 5.0], [float("inf"), float("nan")]][ranks.rank]))
+        model.register_buffer("count", torch.tensor([10, 11, 99][ranks.rank]), persistent=False)
+        model.register_buffer("flag", torch.tensor([True, True, False][ranks.rank]))
+        parameters["all"].grad = torch.full((2,), float(ranks.rank + 1))
+        if ranks.rank == 1:
+            parameters["one"].grad = torch.full((2,), 2.0)
+        run = SimpleNamespace(
+            parameters=[*parameters.values()], model=model, loss=nn.Module(), device=torch.device("cpu")
+        )
+        bounds = [[(0, 6)], [(6, 8)], []][ranks.rank]
+        losses = [torch.tensor(float(ranks.rank + 1))] if bounds else []
+        reduced = ranks.reducer(run)(losses, Window(bounds, 8))
+        gradients = {n: None if p.grad is None else p.grad.tolist() for n, p in parameters.items()}
+        return {
+            "mean": model.mean.tolist(),
+            "count": model.count.item(),
+            "flag": model.flag.item(),
+            "gradients": {n: g if g is None else g[0] for n, g in gradients.items()},
+            "loss": sum(loss.item() for loss in reduced),
+        }

@@ -75,7 +75,7 @@ def test_all_ranks_hold_the_same_bits_after_each_step(team: Team, pictures: Path
     if "frozen" in case:
         assert missing == [FROZEN] * (len(missing) // 2) + [[]] * (len(missing) // 2)
     if "early" in case:
-        assert [noted["scores"]["lr"] < 1e-9 for noted in epochs(seen)] == [False, False, False]
+        assert [noted["scores"]["lr"] < 1e-9 for noted in epochs(seen)] == [False, False, True]
         assert [bool(noted["stop"]) for noted in epochs(seen)] == [False, False, True]
 
 
@@ -95,6 +95,7 @@ SAME: dict[str, dict[str, Any]] = {
     "a scalar": {"loss": "scalar_mean"},
     "a loss that learns": {"loss": "learnt", "model": {"name": "net", "odd": True}},
 }
+WORLDS = {"plain": (2, 3, 4), "soft targets, weights of pictures and classes": (2, 4)}
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +118,7 @@ def test_gradients_and_scores_are_those_of_one_process(
     data = weighted if "pictures" in case else pictures
     found = {
         world: team("train", world, data=data, output=tmp_path / str(world), options=options)[0]["seen"]
-        for world in (1, 2, 3, 4)
+        for world in (1, *WORLDS.get(case, (3,)))
     }
     alone = found.pop(1)
     for world, seen in found.items():
