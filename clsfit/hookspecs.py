@@ -216,6 +216,10 @@ class Moments:
     exception ends the run with exit 8 and the callback's name; ``on_error`` and ``on_fit_end`` reach
     every callback whatever another one does.
 
+    Where several processes train, each tells its own callbacks. All see the same weights, gradients and scores.
+    ``run.ranks.rank`` says which one this is. ``run.directory`` is None but on rank 0, and in a run that writes
+    nothing: what writes or sends is to ask for it first.
+
     The drawing of the loop with these moments in their places: ``docs/explanation/training-loop.md``.
     """
 
@@ -308,7 +312,8 @@ class Moments:
 
             @hookimpl
             def on_error(self, run, error):
-                self.notify(f"run {run.directory.path} failed: {error}")
+                if run.directory is not None:
+                    self.notify(f"run {run.directory.path} failed: {error}")
 
         Since 0.1.
         """
