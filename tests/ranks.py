@@ -1,13 +1,13 @@
 """Functions in several processes at once, each a rank of one run, forked from a process that has imported torch once.
 
-Run as a script, this is the process that forks: ``python ranks.py HANDLE FILE`` takes requests from a socket until the
-other end is closed. The functions are those of one file, which it imports as a module, and whose ``prepare`` it calls,
-before it forks.
+Run as a script, this is the process that forks: ``python ranks.py HANDLE FOLDER`` takes requests from a socket until
+the other end is closed. The functions are those of the folder's modules, which it imports before it forks; it calls
+what of them is named ``prepare``.
 """
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import os
 import signal
@@ -30,17 +30,17 @@ def free_port() -> int:
 
 
 class Team:
-    """Calls functions of ``file`` in ranks, which leave their words and answers in ``folder``."""
+    """Calls functions of the modules in ``source`` in ranks, which leave their words and answers in ``folder``."""
 
-    def __init__(self, file: Path, folder: Path) -> None:
-        self.file, self.folder, self.calls = file, folder, 0
+    def __init__(self, source: Path, folder: Path) -> None:
+        self.source, self.folder, self.calls = source, folder, 0
         self.start()
 
     def start(self) -> None:
         """Starts the process that forks, in a group of its own with all its forks."""
         self.channel, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.process = subprocess.Popen(
-            [sys.executable, __file__, str(other.fileno()), str(self.file)],
+            [sys.executable, __file__, str(other.fileno()), str(self.source)],
             env=os.environ | {"OMP_NUM_THREADS": "1"},
             pass_fds=[other.fileno()],
             stdin=subprocess.DEVNULL,
@@ -49,7 +49,7 @@ class Team:
         other.close()
 
     def __call__(self, function: str, world_size: int, *, timeout: float = 120, **arguments: Any) -> list[Any]:
-        """What ``function(**arguments)`` returns on each rank, through JSON; 1 rank is a process without any others."""
+        """What ``function``, "module.name", returns on each rank, through JSON; 1 rank is a process alone."""
         self.calls += 1
         folder = self.folder / str(self.calls)
         folder.mkdir()
@@ -95,14 +95,11 @@ def place(rank: int, world_size: int) -> dict[str, str]:
     }
 
 
-def serve(channel: socket.socket, file: Path) -> None:
+def serve(channel: socket.socket, source: Path) -> None:
     """Answers requests, one after the other, with the ranks' exit codes."""
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[file.stem] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.prepare()
+    sys.path.insert(0, str(source))
+    for file in sorted(source.glob("*.py")):
+        getattr(importlib.import_module(file.stem), "prepare", lambda: None)()
     while data := channel.recv(LONGEST):
         request = json.loads(data)
         children = []
@@ -111,7 +108,9 @@ def serve(channel: socket.socket, file: Path) -> None:
             if child == 0:
                 channel.close()
                 os.environ.update(environment | {"MASTER_PORT": str(request["port"])})
-                become(getattr(module, request["function"]), request["arguments"], Path(request["folder"]), rank)
+                module, _, name = request["function"].partition(".")
+                function = getattr(sys.modules[module], name)
+                become(function, request["arguments"], Path(request["folder"]), rank)
             children.append(child)
         codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
         channel.sendall(json.dumps(codes).encode())

@@ -23,7 +23,7 @@ import torch
 from clsfit import Component, hookimpl
 """
 
-PARTS = Path(__file__).with_name("rank_parts.py")
+IN_RANKS = Path(__file__).with_name("in_ranks")
 
 _numbers = itertools.count()
 
@@ -68,14 +68,14 @@ def loaded(file: Path) -> Any:
 
 
 @pytest.fixture(scope="session")
-def rank_parts() -> Any:
-    """``rank_parts.py`` as a module, in this process."""
-    return loaded(PARTS)
+def rank_sums() -> Any:
+    """``in_ranks/rank_sums.py`` as a module, in this process."""
+    return loaded(IN_RANKS / "rank_sums.py")
 
 
 @pytest.fixture(scope="session")
 def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., list[Any]]]:
-    """``team(name, world_size, **arguments)``: what that function of ``rank_parts.py`` returns on each rank."""
-    made = loaded(Path(__file__).parents[1] / "ranks.py").Team(PARTS, tmp_path_factory.mktemp("ranks"))
+    """``team("module.name", world_size, **arguments)``: what that function of ``in_ranks`` returns on each rank."""
+    made = loaded(Path(__file__).parents[1] / "ranks.py").Team(IN_RANKS, tmp_path_factory.mktemp("ranks"))
     yield made
     made.close()
