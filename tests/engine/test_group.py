@@ -179,9 +179,9 @@ def test_a_run_twice_and_one_that_was_resumed_end_alike(team: Team, pictures: Pa
             signal_at=signal_at,
             fails=fails,
         )
-        assert ranks[0] == ranks[1]
-        if signal_at:  # to whichever rank it came, all know of it after one more step
-            assert steps(ranks[0]["seen"])[-1]["step"] == signal_at[0] + 1
+        assert ranks[0]["seen"] == ranks[1]["seen"]
+        if signal_at:  # to whichever rank it came, all know of it after one more step at most
+            assert steps(ranks[0]["seen"])[-1]["step"] - signal_at[0] in (0, 1)
         bits += [[noted["step"], noted["bits"]] for noted in steps(ranks[0]["seen"])]
     assert bits == [[noted["step"], noted["bits"]] for noted in steps(first[0]["seen"])]
     assert outcome(parted) == outcome(whole)
