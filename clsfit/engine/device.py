@@ -72,10 +72,10 @@ def set_threads(threads: int | None, values: int, processes: int = 1) -> int:
         values: pixels times channels of a batch.
         processes: ranks on this machine, which share its cores.
     """
-    if threads is None and processes > 1 and "OMP_NUM_THREADS" not in os.environ:
-        threads = max(1, torch.get_num_threads() // processes)
     if threads is None and values <= _SMALL and "OMP_NUM_THREADS" not in os.environ:
         threads = 1
+    if threads is None and processes > 1 and "OMP_NUM_THREADS" not in os.environ:
+        threads = max(1, torch.get_num_threads() // processes)
     if threads is not None:
         torch.set_num_threads(threads)
     return torch.get_num_threads()

@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from clsfit.data.threads import over_rows
+from clsfit.data import threads
+from clsfit.data.threads import over_rows, usable_cores, workers_of
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2, 4])
@@ -38,3 +39,18 @@ def test_workers_work_beside_each_other() -> None:
     meeting = threading.Barrier(2, timeout=20)  # passes only if two pieces are under way at once
     over_rows(lambda start, stop: meeting.wait() and None, 2, chunk=1, workers=2)
     assert not meeting.broken
+
+
+@pytest.mark.parametrize(
+    ("cores", "local", "expected"), [(8, 1, 8), (8, 2, 4), (8, 3, 2), (8, 8, 1), (8, 9, 1), (96, 2, 48)]
+)
+def test_ranks_share_the_cores_of_their_machine(
+    monkeypatch: pytest.MonkeyPatch, cores: int, local: int, expected: int
+) -> None:
+    monkeypatch.setattr(threads.os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert (usable_cores(), workers_of(None)) == (cores, min(8, cores))
+    for name, value in {"WORLD_SIZE": 2 * local, "RANK": 0, "LOCAL_WORLD_SIZE": local, "MASTER_PORT": 29500}.items():
+        monkeypatch.setenv(name, str(value))
+    assert (usable_cores(), workers_of(None)) == (expected, min(8, expected))
+    assert [workers_of(count) for count in (0, 5)] == [0, 5]

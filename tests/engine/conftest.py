@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ import numpy as np
 import torch
 from clsfit import Component, hookimpl
 """
+
+IN_RANKS = Path(__file__).with_name("in_ranks")
 
 _numbers = itertools.count()
 
@@ -53,3 +56,26 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, dict[
         return train
 
     return make
+
+
+def loaded(file: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def rank_sums() -> Any:
+    """``in_ranks/rank_sums.py`` as a module, in this process."""
+    return loaded(IN_RANKS / "rank_sums.py")
+
+
+@pytest.fixture(scope="session")
+def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., list[Any]]]:
+    """``team("module.name", world_size, **arguments)``: what that function of ``in_ranks`` returns on each rank."""
+    made = loaded(Path(__file__).parents[1] / "ranks.py").Team(IN_RANKS, tmp_path_factory.mktemp("ranks"))
+    yield made
+    made.close()

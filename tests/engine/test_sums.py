@@ -58,6 +58,34 @@ def test_grouping_and_interruption_change_nothing(cuts: list[int], pause: int) -
     assert math.isclose(scores["train/loss"] or 0, whole["train/loss"] or 0, rel_tol=1e-14)
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 300), max_size=20), st.lists(st.integers(0, 300), max_size=3), st.booleans())
+def test_merged_parts_are_the_whole(cuts: list[int], ends: list[int], counted: bool) -> None:
+    """Of the same batches, to the bit: in any order, also of parts that are not counted yet, or have nothing."""
+    cuts, ends = sorted({0, 300, *cuts}), sorted({0, 300, *ends})
+    ends = [max(cut for cut in cuts if cut <= end) for end in ends]
+    whole = added(Sums({"right": Right()}), cuts)
+    parts = [
+        added(Sums({"right": Right()}), [cut for cut in cuts if first <= cut <= last])
+        for first, last in itertools.pairwise(ends)
+    ]
+    merged = Sums({"right": Right()})
+    for each in reversed([Sums({"right": Right()}), *parts]):
+        if counted:
+            each.scores()
+        merged.merge(each)
+    assert merged.samples == whole.samples == 300
+    assert merged.scores() == whole.scores()
+
+
+def test_a_merged_part_may_go_on() -> None:
+    first, second = added(Sums({"right": Right()}), [0, 100]), added(Sums({"right": Right()}), [100, 200])
+    first.merge(second)
+    added(first, [200, 300])
+    assert first.scores() == added(Sums({"right": Right()}), [0, 100, 200, 300]).scores()
+    assert second.scores() == added(Sums({"right": Right()}), [100, 200]).scores()
+
+
 def test_a_mean_of_batch_means_would_differ() -> None:
     scores = added(Sums({}), [0, 290, 300]).scores()
     means = (LOSSES[:290].mean() + LOSSES[290:].mean()) / 2

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clsfit.errors import ConfigError
-from clsfit.pipeline.batches import batch_bounds, windows
+from clsfit.pipeline.batches import batch_bounds, part, windows
 
 
 @given(n=st.integers(0, 500), size=st.integers(1, 70))
@@ -37,6 +37,25 @@ def test_windows_group_all_batches_and_count_their_samples(n, size, accumulate):
     assert all(len(group) == accumulate for group, _ in steps[:-1])
     assert sum(samples for _, samples in steps) == n
     assert all(samples == group[-1][1] - group[0][0] for group, samples in steps)
+
+
+@given(start=st.integers(0, 1000), samples=st.integers(1, 300), world=st.integers(1, 40))
+def test_parts_of_all_ranks_are_the_batch(start, samples, world):
+    parts = [part((start, start + samples), rank, world) for rank in range(world)]
+    some = [own for own in parts if own is not None]
+    assert [i for first, last in some for i in range(first, last)] == list(range(start, start + samples))
+    lengths = [last - first for first, last in some]
+    assert max(lengths) - min(lengths) <= 1
+    assert min(lengths) > 1 or samples == 1
+    assert parts == some + [None] * (world - len(some))  # the last ranks have none
+    assert len(some) == world or samples < 2 * world
+
+
+def test_parts_by_hand():
+    assert [part((4, 14), rank, 4) for rank in range(4)] == [(4, 6), (6, 9), (9, 11), (11, 14)]
+    assert [part((4, 9), rank, 3) for rank in range(3)] == [(4, 6), (6, 9), None]
+    assert [part((4, 5), rank, 2) for rank in range(2)] == [(4, 5), None]
+    assert part((4, 9), 0, 1) == (4, 9)
 
 
 @pytest.mark.parametrize("call", [lambda: batch_bounds(3, 0), lambda: windows([(0, 3)], 0)])

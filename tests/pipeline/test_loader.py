@@ -1,5 +1,6 @@
 import threading
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from clsfit.data.prepare import Prepare
 from clsfit.data.table import SampleTable
 from clsfit.errors import PluginError
 from clsfit.pipeline import Augmentation, Finish, Loader, batch_bounds
+from clsfit.pipeline.batches import part
+from clsfit.pipeline.loader import Batch
 
 TF = v2.functional
 COUNT, SIDE = 75, 12
@@ -395,3 +398,55 @@ def test_mixing_mixes_the_samples_weights(fakes, noise):
             np.testing.assert_allclose(
                 product.weights.numpy(), expected * (batch.targets.numpy() @ by_class), rtol=1e-5
             )
+
+
+def of_all_ranks(made, world, bounds, epoch):
+    """The whole batches, each put together from what the ranks have of it."""
+    shares = [partial(part, rank=rank, world_size=world) for rank in range(world)]
+    passes = [made.batches(ROWS, bounds, epoch=epoch, share=share) for share in shares]
+    for whole in bounds:
+        batches = [next(one) for one, share in zip(passes, shares, strict=True) if share(whole) is not None]
+        weights = [batch.weights for batch in batches]
+        lengths = np.cumsum([0, *(len(batch.rows) for batch in batches)])
+        yield Batch(
+            torch.cat([batch.images for batch in batches]),
+            torch.cat([batch.targets for batch in batches]),
+            None if weights[0] is None else torch.cat(weights),
+            np.concatenate([batch.rows for batch in batches]),
+            {first + k: why for first, b in zip(lengths, batches, strict=False) for k, why in b.errors.items()},
+        )
+    assert [next(one, None) for one in passes] == [None] * world
+
+
+@pytest.mark.parametrize("tier", ["resident", "memory", "stream"])
+@pytest.mark.parametrize("kind", ["none", "all", "mixup", "together"])
+def test_parts_of_all_ranks_are_the_batches_of_one_process(fakes, noise, kind, tier):
+    sizes = SIDE if tier == "resident" else (9, 30)
+    canvases = fakes.Canvases(noise(COUNT, sizes), uniform=tier == "resident", tier=tier)
+    options = {"weights": np.linspace(0, 2, COUNT), "class_weights": np.linspace(0.5, 2, 7), "workers": 2}
+    made = loader(canvases, *augments_of(fakes, kind), **options)
+    assert made.tier == tier
+    bounds = batch_bounds(COUNT, 12)  # six of 12 and one of 3: of that, four ranks have nothing but for the first
+    for epoch in (2, None):
+        expected = passed(made, bounds, epoch)
+        for world in (1, 2, 3, 4):
+            assert_equal(list(of_all_ranks(made, world, bounds, epoch)), expected)
+
+
+def test_an_unreadable_picture_keeps_its_place_in_its_part(fakes, noise):
+    canvases = fakes.Canvases(noise(COUNT, (9, 30)), unreadable=[int(ROWS[11]), int(ROWS[12]), int(ROWS[74])])
+    for augments in ([], [fakes.Mix(7)]):
+        made = loader(canvases, *augments, tolerate=True)
+        expected = passed(made, epoch=1)
+        assert [list(batch.errors) for batch in expected] == [[], [3, 4], *[[]] * 7, [2]]
+        assert_equal(list(of_all_ranks(made, 3, BOUNDS, 1)), expected)
+
+
+def test_a_part_cuts_no_picture_of_another_rank(fakes, noise):
+    share = partial(part, rank=1, world_size=3)
+    for augments, wanted in (([fakes.Crop(3)], 27), ([fakes.Mix(7)], COUNT)):  # mixed with those of others
+        canvases, read = fakes.Canvases(noise(COUNT, (9, 30))), []
+        canvases.get = lambda row, own=canvases, read=read: read.append(row) or own.arrays[row]
+        batches = list(loader(canvases, *augments).batches(ROWS, BOUNDS, epoch=0, share=share))
+        assert sum(len(batch.rows) for batch in batches) == 27
+        assert len(read) == wanted

@@ -49,6 +49,15 @@ def test_what_is_saved_is_found(tmp_path: Path) -> None:
     assert steps(tmp_path / "c") == ["latest", "step-00000000", "step-00000007", "step-123456789"]
 
 
+def test_content_is_every_file_verified_again(saved: Path) -> None:
+    found, _ = checkpoints.newest_verified(saved)
+    assert found is not None
+    assert found.content() == FILES
+    damage(found.path / "model.safetensors", 77)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
+        found.content()
+
+
 def test_modes_honour_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
