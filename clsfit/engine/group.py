@@ -107,13 +107,15 @@ class Group:
         for module in (run.model, run.loss):
             for tensor in module.state_dict().values():
                 whole = tensor.detach().contiguous()
-                self._finish(dist.broadcast(whole, 0, async_op=True))
+                # as bytes: not every kind of number can be sent
+                self._finish(dist.broadcast(whole.flatten().view(torch.uint8), 0, async_op=True))
                 tensor.copy_(whole)
 
     def reducer(self, run: Run) -> Reduce:
         """See :class:`clsfit.engine.ranks.Ranks`."""
         parameters = run.parameters
-        buffers = [buffer for module in (run.model, run.loss) for buffer in module.buffers()]
+        every = [buffer for module in (run.model, run.loss) for buffer in module.buffers()]
+        buffers = [torch.view_as_real(buffer) if buffer.is_complex() else buffer for buffer in every]
 
         def reduce(losses: list[torch.Tensor], window: Window) -> list[torch.Tensor]:
             self._average(buffers, sum(stop - start for start, stop in window.bounds), window.samples)
