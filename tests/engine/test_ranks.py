@@ -96,11 +96,21 @@ def test_large_and_empty_blobs_arrive_whole(team: Team) -> None:
     assert ranks[0]["alike"] == [True, False, False]
 
 
+def test_all_begin_with_what_rank_0_has_of_any_kind(team: Team) -> None:
+    first, *others = team("rank_sums.level", 2)
+    assert first.pop("wide") == [0.0] * 6
+    assert {*map(tuple, first.values())} == {(), (1.0,), (1.0,) * 6}
+    for other in others:
+        assert other.pop("wide") == [0.0] * 6
+        assert other == first
+
+
 def test_buffers_are_averaged_by_samples(team: Team) -> None:
     for found in team("rank_sums.average", 3):  # of 6, 2 and no samples
         assert found["mean"] == [(6 * 1.0 + 2 * 5.0) / 8] * 2
         assert found["count"] == round((6 * 10 + 2 * 11) / 8)
         assert found["flag"] is True
+        assert found["turn"] == [[1.0, 2.0], [3.5, -1.0]]
         assert found["gradients"] == {"all": 6.0, "one": 2.0, "none": None}
         assert found["loss"] == 1.0 + 2.0
 

@@ -140,6 +140,7 @@ def average() -> dict[str, Any]:
         model = nn.Module()
         model.register_buffer("mean", torch.tensor([[1.0, 1.0], [5.0, 5.0], [float("inf"), float("nan")]][ranks.rank]))
         model.register_buffer("count", torch.tensor([10, 11, 99][ranks.rank]), persistent=False)
+        model.register_buffer("turn", torch.tensor([1 + 2j, 3.5 - 1j]))
         model.register_buffer("flag", torch.tensor([True, True, False][ranks.rank]))
         parameters["all"].grad = torch.full((2,), float(ranks.rank + 1))
         if ranks.rank == 1:
@@ -155,6 +156,22 @@ def average() -> dict[str, Any]:
             "mean": model.mean.tolist(),
             "count": model.count.item(),
             "flag": model.flag.item(),
+            "turn": torch.view_as_real(model.turn).tolist(),
             "gradients": {n: g if g is None else g[0] for n, g in gradients.items()},
             "loss": sum(loss.item() for loss in reduced),
         }
+
+
+def level() -> dict[str, Any]:
+    """Tensors of every kind of number, and shape, which differ at first."""
+    kinds = [torch.bool, torch.uint8, torch.int8, torch.int16, torch.uint16, torch.int32, torch.int64]
+    kinds += [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.float8_e4m3fn]
+    with met() as ranks:
+        model = nn.Module()
+        for kind in kinds:
+            for shape in ((), (0,), (2, 3)):
+                value = torch.full(shape, 1 - ranks.rank).to(kind)
+                model.register_buffer(f"{kind}-{len(shape)}-{sum(shape)}".replace(".", "-"), value)
+        model.register_buffer("wide", torch.full((2, 3), float(ranks.rank)).t())
+        ranks.level(SimpleNamespace(model=model, loss=nn.Linear(2, 2)))
+        return {name: tensor.to(torch.float32).flatten().tolist() for name, tensor in model.state_dict().items()}
