@@ -39,6 +39,7 @@ _SWITCHES = {
 
 def add(app: typer.Typer, help_text: str, arguments: Sequence[str], completing: bool) -> list[str]:
     """Registers the command; see :func:`clsfit.cli.dynamic.add`."""
+    launch.quiet()  # before a component is looked up whose module imports torch
     return dynamic.add(app, dynamic.Command("train", help_text, EPILOG, _own(), _train), arguments, completing)
 
 

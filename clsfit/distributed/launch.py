@@ -83,11 +83,12 @@ def place(environ: Mapping[str, str] = os.environ) -> Place | None:
 
 
 def quiet() -> None:
-    """Keeps torch from telling of a lost connection in thirty lines; to be called before torch is imported.
+    """Where there are several processes, keeps torch from telling of a lost connection in thirty lines.
 
-    ``TORCH_CPP_LOG_LEVEL`` in the environment says otherwise.
+    To be called before torch is imported. ``TORCH_CPP_LOG_LEVEL`` in the environment says otherwise.
     """
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    if os.environ.get("WORLD_SIZE", "") not in _ALONE:
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
 def _number(environ: Mapping[str, str], name: str, least: int, most: int, default: int | None = None) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import socket
 import sys
 import threading
@@ -31,8 +32,8 @@ SILENT = 40
 
 _ALARMED = 8  # beats, where a connection was closed already
 _BEAT = 0.5  # seconds
-_REACTION = 10.0  # seconds for a rank that knows of a loss to leave by itself
-_FAREWELL = 5.0  # seconds in which the others are expected to leave
+_REACTION = 5.0  # seconds for a rank that knows of a loss to leave by itself
+_FAREWELL = 7.0  # seconds in which the others are expected to leave: a beat and their reaction, and some more
 _RESUME = "go on by the same command with --resume"
 
 
@@ -51,7 +52,8 @@ class Meeting:
         self._ours = self._connect()  # of the thread that watches: a store answers one question at a time
         self.lost: LostPeerError | None = None
         self._found, self._noticed, self._over = threading.Event(), threading.Event(), threading.Event()
-        self._alarmed = False
+        self._alarmed = self._silent = False
+        self._beats = 0
         self._thread: threading.Thread | None = None
 
     def arrive(self, told: str) -> None:
@@ -73,7 +75,7 @@ class Meeting:
                     "give each its own RANK, or start them by torchrun; another run may use this MASTER_PORT",
                 )
             self.store.set(f"told/{place.rank}", json.dumps([place.world_size, told]))
-            while missing := [rank for rank in self._others() if not self._is_there(f"told/{rank}")]:
+            while missing := [rank for rank in self._others() if not self._counts_alike(rank)]:
                 if time.monotonic() > deadline:
                     raise LostPeerError(
                         f"{_ranks(missing)} of {place.world_size} did not arrive within {self._patience:.0f} s",
@@ -84,14 +86,21 @@ class Meeting:
             for rank in self._others():
                 self._compare(rank, told)
 
-    def _compare(self, rank: int, told: str) -> None:
-        world_size, other = json.loads(self.store.get(f"told/{rank}"))
+    def _counts_alike(self, rank: int) -> bool:
+        """Whether ``rank`` is there."""
+        if not self._is_there(f"told/{rank}"):
+            return False
+        world_size, _ = json.loads(self.store.get(f"told/{rank}"))
         if world_size != self.place.world_size:
             raise LostPeerError(
                 f"rank {rank} was started as one of {world_size}, and this is {self.place}",
                 "environment WORLD_SIZE",
                 "start every rank with one WORLD_SIZE, by torchrun at best",
             )
+        return True
+
+    def _compare(self, rank: int, told: str) -> None:
+        _, other = json.loads(self.store.get(f"told/{rank}"))
         if other != told:
             pairs = zip(told.splitlines(), other.splitlines(), strict=False)
             parts = [mine.partition(":")[0] for mine, theirs in pairs if mine != theirs]
@@ -108,6 +117,7 @@ class Meeting:
         if self._thread is None:
             self._thread = threading.Thread(target=self._watch, name="clsfit-ranks", daemon=True)
             self._thread.start()
+            threading.Thread(target=self._listen, name="clsfit-store", daemon=True).start()
 
     def whoever_is_lost(self) -> LostPeerError:
         """Why a connection was closed: waits until it is known who is gone."""
@@ -129,6 +139,9 @@ class Meeting:
         failed is the last thing that is said.
         """
         self._noticed.set()
+        if self._silent:
+            self._over.set()
+            return
         with suppress(RuntimeError):
             if failure:
                 self._tell(self.place.rank, failure)
@@ -148,14 +161,7 @@ class Meeting:
         try:
             if host:
                 listening = _listening(place)
-            store = dist.TCPStore(  # type: ignore[attr-defined]
-                place.address,
-                place.port,
-                is_master=host,
-                wait_for_workers=False,
-                timeout=timedelta(seconds=self._patience),
-                master_listen_fd=listening.detach() if listening else None,
-            )
+            store = self._open(listening.detach() if listening else None)
         except OSError as error:
             raise LostPeerError(
                 f"rank 0 cannot listen at {self.where}: {(error.strerror or str(error)).lower()}",
@@ -169,6 +175,42 @@ class Meeting:
                 "start rank 0 too, with this address and port; a firewall may be in between",
             ) from error
         return dist.PrefixStore(f"clsfit/{place.attempt}", store)  # type: ignore[attr-defined]
+
+    def _open(self, listening: int | None) -> Any:
+        """A connection to the store, which is kept here where a listening socket is given.
+
+        Opened in a thread: where something else has the port and says nothing, torch would wait for ever.
+
+        Raises:
+            RuntimeError: nobody answers.
+        """
+        place, opened = self.place, queue.SimpleQueue[Any]()
+
+        def work() -> None:
+            try:
+                store = dist.TCPStore(  # type: ignore[attr-defined]
+                    place.address,
+                    place.port,
+                    is_master=listening is not None,
+                    wait_for_workers=False,
+                    timeout=timedelta(seconds=2 * self._patience),  # torch says much on stderr when it is over
+                    master_listen_fd=listening,
+                )
+            except RuntimeError as error:
+                opened.put(error)
+            else:
+                opened.put(store)
+
+        thread = threading.Thread(target=work, name="clsfit-meets", daemon=True)
+        thread.start()
+        try:
+            answer = opened.get(timeout=self._patience)
+        except queue.Empty:
+            raise RuntimeError("no answer") from None
+        thread.join()
+        if isinstance(answer, RuntimeError):
+            raise answer
+        return answer
 
     def _others(self) -> list[int]:
         return [rank for rank in range(self.place.world_size) if rank != self.place.rank]
@@ -191,12 +233,28 @@ class Meeting:
             except RuntimeError:  # the store is gone, and with it whoever kept it
                 if self._over.is_set():
                     return
-                lost = 0, "the launcher, which kept the store, is gone" if self.place.hosted else ""
+                lost = self._keeper()
+            self._beats += 1
             if lost is not None:
                 self._declare(*lost)
                 return
 
-    def _look(self, seen: dict[int, int], still: dict[int, int]) -> tuple[int, str] | None:
+    def _listen(self) -> None:
+        """Finds out that the store no longer answers: whoever keeps it is stopped, or cut off without a word."""
+        seen, still = -1, 0
+        while not self._over.wait(_BEAT) and self.lost is None:
+            still = still + 1 if self._beats == seen else 0
+            seen = self._beats
+            if still >= (_ALARMED if self._alarmed else SILENT):
+                self._silent = True
+                self._declare(*self._keeper())
+                return
+
+    def _keeper(self) -> tuple[int | None, str]:
+        """Who keeps the store; None is the launcher."""
+        return None if self.place.hosted else 0, ""
+
+    def _look(self, seen: dict[int, int], still: dict[int, int]) -> tuple[int | None, str] | None:
         """One beat: who is lost, and what is known of it.
 
         Own beats are counted, not seconds: a clock goes on while this process is stopped itself.
@@ -216,7 +274,7 @@ class Meeting:
                 return self._tell(rank, "")
         return None
 
-    def _tell(self, rank: int, failure: str) -> tuple[int, str]:
+    def _tell(self, rank: int, failure: str) -> tuple[int | None, str]:
         """Says that ``rank`` is the one that is gone, unless somebody said so of another before."""
         mine = json.dumps([rank, failure])
         first, failure = json.loads(self._ours.compare_set("first", "", mine))
@@ -228,8 +286,9 @@ class Meeting:
         rank, failure = json.loads(self.store.get("first"))
         return None if failure else rank
 
-    def _declare(self, rank: int, failure: str) -> None:
-        what = f"rank {rank} of {self.place.world_size} " + ("has failed" if failure else "is gone")
+    def _declare(self, rank: int | None, failure: str) -> None:
+        who = "the launcher" if rank is None else f"rank {rank} of {self.place.world_size}"
+        what = f"{who} " + ("has failed" if failure else "is gone")
         why = "its own message says why" if failure else "killed, stopped or cut off"
         self.lost = LostPeerError(what, f"{why}; this is rank {self.place.rank}", _RESUME)
         self._found.set()
@@ -238,8 +297,11 @@ class Meeting:
             with suppress(OSError, ValueError):
                 sys.stderr.write(lines)
                 sys.stderr.flush()
-            with suppress(RuntimeError):
-                self._ours.set(f"ended/{self.place.rank}", "left at once")
+            if not self._silent:
+                with suppress(RuntimeError):
+                    self._ours.set(f"ended/{self.place.rank}", "left at once")
+            os._exit(ExitCode.LOST_PEER)
+        if self._silent and not self._over.wait(_REACTION):  # it waits for the store, which does not answer
             os._exit(ExitCode.LOST_PEER)
 
 
