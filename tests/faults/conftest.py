@@ -144,7 +144,7 @@ def living(sessions: Iterable[int]) -> list[int]:
 
 
 @pytest.fixture
-def ranks(surroundings: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Ranks]]:
+def ranks(surroundings: dict[str, str], free_port: Callable[[], int], tmp_path: Path) -> Iterator[Callable[..., Ranks]]:
     """``ranks(2, "train", data)``: that command as two processes of one run; none outlives the test.
 
     Args of the function: how many, the command's arguments, and as keywords ``only`` (the ranks that are started),
@@ -191,10 +191,16 @@ def ranks(surroundings: dict[str, str], tmp_path: Path) -> Iterator[Callable[...
         process.wait()
 
 
-def free_port() -> int:
-    with socket.socket() as asked:
-        asked.bind(("127.0.0.1", 0))
-        return int(asked.getsockname()[1])
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """Gives a port of the loopback that nobody uses."""
+
+    def ask() -> int:
+        with socket.socket() as asked:
+            asked.bind(("127.0.0.1", 0))
+            return int(asked.getsockname()[1])
+
+    return ask
 
 
 @pytest.fixture(scope="session")

@@ -82,10 +82,10 @@ def all_miss(team: Any, number: int, rank: int, action: str) -> None:
 
 
 def deaths() -> list[Any]:
-    """Each way to die, the first rank and another, two ranks and four; three of them by default."""
+    """Each way to die, the first rank and another, two ranks and four; two of them by default."""
     made = [(2, rank, action) for action in ENDS for rank in (0, 1)]
     made += [(4, 0, "kill"), (4, 2, "kill"), (4, 0, "exit"), (4, 3, "raise")]
-    quick = {(2, 0, "kill"), (2, 1, "exit"), (2, 1, "raise")}
+    quick = {(2, 0, "kill"), (2, 1, "raise")}
     return [pytest.param(*case, marks=() if case in quick else pytest.mark.faults) for case in made]
 
 
@@ -94,7 +94,8 @@ def test_row15_a_rank_that_dies_in_training_is_missed(broken: Started, number: i
     all_miss(broken(number, f"{action} {rank} training 5"), number, rank, action)
 
 
-@pytest.mark.parametrize("rank", [0, pytest.param(1, marks=pytest.mark.faults)])
+@pytest.mark.faults
+@pytest.mark.parametrize("rank", [0, 1])
 def test_row15_a_rank_that_is_stopped_is_missed(broken: Started, rank: int) -> None:
     """Rank 0 keeps the store in which ranks look for each other: it no longer answers then."""
     all_miss(broken(2, f"stop {rank} training 5", script=QUICK), 2, rank, "stop")
@@ -124,7 +125,7 @@ def test_rows_15_and_16_by_the_waits_as_they_are(broken: Started, ranks: Started
     assert "rank 1 of 3 did not arrive within 45 s" in missing.said
 
 
-@pytest.mark.parametrize("absent", [0, 2])
+@pytest.mark.parametrize("absent", [pytest.param(0, marks=pytest.mark.faults), 2])
 def test_row16_a_rank_that_never_comes_is_named(
     ranks: Started, data: Path, small: list[str], tmp_path: Path, absent: int
 ) -> None:
@@ -137,6 +138,7 @@ def test_row16_a_rank_that_never_comes_is_named(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.faults
 def test_row16_a_port_that_is_taken(ranks: Started, data: Path, small: list[str]) -> None:
     """By a program that says nothing, so that the other ranks find somebody there."""
     with socket.socket() as other:
@@ -160,7 +162,8 @@ def test_row16_ranks_that_count_differently(ranks: Started, data: Path, small: l
     assert f"rank {wrong} was started as one of 3, and this is rank {1 - wrong} of 2" in team.said
 
 
-@pytest.mark.parametrize("twice", [1, pytest.param(0, marks=pytest.mark.faults)])
+@pytest.mark.faults
+@pytest.mark.parametrize("twice", [0, 1])
 def test_row16_one_rank_twice(ranks: Started, data: Path, small: list[str], twice: int) -> None:
     team = ranks(3, "train", data, *small, "-o", "out", of={2: {"RANK": str(twice)}}, script=QUICK)
     assert team.codes() == [7, 7, 7]
@@ -196,7 +199,8 @@ def test_row17_an_exception_in_validation_is_told_once_and_last(
     broken: Started, number: int, rank: int, where: str
 ) -> None:
     """In the loss of a rank's own batches, and in a metric that every rank computes of all."""
-    all_miss(broken(number, f"raise {rank} {where}", "--metric", "breaking"), number, rank, "raise")
+    more = ("--metric", "breaking", "--val-fraction", "0.5")  # two batches to judge
+    all_miss(broken(number, f"raise {rank} {where}", *more), number, rank, "raise")
 
 
 def test_row23_no_number_on_one_rank_stops_all(
@@ -213,7 +217,8 @@ def test_row23_no_number_on_one_rank_stops_all(
     assert len(re.findall(r"(?:bars|dots|rings)/\d+\.png", said)) == 8
     saved, skipped = checkpoints.newest_verified(out / "checkpoints")
     assert saved is not None
-    assert (saved.step, skipped) == (step - 1, [])
+    assert skipped == []
+    assert step - 2 <= saved.step < step  # ranks agree one step later that they save
     assert all(bool(tensor.isfinite().all()) for tensor in from_blob(saved.read("model.safetensors")).values())
     again = ranks(2, "train", data, *small, "--loss", "breaking", "--epochs", "50", "-o", out, "--resume")
     assert again.codes() == [0, 0], again.said
