@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
-from typing import Any
-
-import torch.distributed as dist
 
 from clsfit.distributed.launch import Place
+from clsfit.distributed.store import connect
 from clsfit.errors import ConfigError, ExitCode, LostPeerError
 
 PATIENCE = 45.0
@@ -31,8 +27,8 @@ SILENT = 40
 
 _ALARMED = 8  # beats, where a connection was closed already
 _BEAT = 0.5  # seconds
-_REACTION = 10.0  # seconds for a rank that knows of a loss to leave by itself
-_FAREWELL = 5.0  # seconds in which the others are expected to leave
+_REACTION = 5.0  # seconds for a rank that knows of a loss to leave by itself
+_FAREWELL = 7.0  # seconds in which the others are expected to leave: a beat and their reaction, and some more
 _UNKNOWN = "killed, stopped or cut off"
 _RESUME = "go on by the same command with --resume"
 
@@ -48,11 +44,12 @@ class Meeting:
     def __init__(self, place: Place, patience: float = PATIENCE) -> None:
         self.place, self._patience = place, patience
         self.where = f"{place.address}:{place.port}"
-        self.store = self._connect(host=place.rank == 0 and not place.hosted)
-        self._ours = self._connect()  # of the thread that watches: a store answers one question at a time
+        self.store = connect(place, patience, keeps=place.rank == 0 and not place.hosted)
+        self._ours = connect(place, patience)  # of the thread that watches: a store answers one question at a time
         self.lost: LostPeerError | None = None
         self._found, self._noticed, self._over = threading.Event(), threading.Event(), threading.Event()
-        self._alarmed = False
+        self._alarmed = self._silent = False
+        self._beats = 0
         self._thread: threading.Thread | None = None
 
     def arrive(self, told: str) -> None:
@@ -74,7 +71,7 @@ class Meeting:
                     "give each its own RANK, or start them by torchrun; another run may use this MASTER_PORT",
                 )
             self.store.set(f"told/{place.rank}", json.dumps([place.world_size, told]))
-            while missing := [rank for rank in self._others() if not self._is_there(f"told/{rank}")]:
+            while missing := [rank for rank in self._others() if not self._counts_alike(rank)]:
                 if time.monotonic() > deadline:
                     raise LostPeerError(
                         f"{_ranks(missing)} of {place.world_size} did not arrive within {self._patience:.0f} s",
@@ -85,14 +82,21 @@ class Meeting:
             for rank in self._others():
                 self._compare(rank, told)
 
-    def _compare(self, rank: int, told: str) -> None:
-        world_size, other = json.loads(self.store.get(f"told/{rank}"))
+    def _counts_alike(self, rank: int) -> bool:
+        """Whether ``rank`` is there."""
+        if not self._is_there(f"told/{rank}"):
+            return False
+        world_size, _ = json.loads(self.store.get(f"told/{rank}"))
         if world_size != self.place.world_size:
             raise LostPeerError(
                 f"rank {rank} was started as one of {world_size}, and this is {self.place}",
                 "environment WORLD_SIZE",
                 "start every rank with one WORLD_SIZE, by torchrun at best",
             )
+        return True
+
+    def _compare(self, rank: int, told: str) -> None:
+        _, other = json.loads(self.store.get(f"told/{rank}"))
         if other != told:
             pairs = zip(told.splitlines(), other.splitlines(), strict=False)
             parts = [mine.partition(":")[0] for mine, theirs in pairs if mine != theirs]
@@ -109,6 +113,7 @@ class Meeting:
         if self._thread is None:
             self._thread = threading.Thread(target=self._watch, name="clsfit-ranks", daemon=True)
             self._thread.start()
+            threading.Thread(target=self._listen, name="clsfit-store", daemon=True).start()
 
     def whoever_is_lost(self) -> LostPeerError:
         """Why a connection was closed: waits until it is known who is gone."""
@@ -136,6 +141,9 @@ class Meeting:
         failed is the last thing that is said.
         """
         self._noticed.set()
+        if self._silent:
+            self._over.set()
+            return
         with suppress(RuntimeError):
             if failure:
                 self._tell(self.place.rank, failure)
@@ -145,33 +153,6 @@ class Meeting:
         self._over.set()
         if self._thread is not None:
             self._thread.join(_FAREWELL)
-
-    def _connect(self, host: bool = False) -> Any:
-        place, listening = self.place, None
-        try:
-            if host:
-                listening = _listening(place)
-            store = dist.TCPStore(  # type: ignore[attr-defined]
-                place.address,
-                place.port,
-                is_master=host,
-                wait_for_workers=False,
-                timeout=timedelta(seconds=self._patience),
-                master_listen_fd=listening.detach() if listening else None,
-            )
-        except OSError as error:
-            raise LostPeerError(
-                f"rank 0 cannot listen at {self.where}: {(error.strerror or str(error)).lower()}",
-                "environment MASTER_ADDR, MASTER_PORT",
-                "give another port (torchrun --master-port), or end what uses this one",
-            ) from error
-        except RuntimeError as error:
-            raise LostPeerError(
-                f"{place} cannot reach rank 0 at {self.where}",
-                "environment MASTER_ADDR, MASTER_PORT",
-                "start rank 0 too, with this address and port; a firewall may be in between",
-            ) from error
-        return dist.PrefixStore(f"clsfit/{place.attempt}", store)  # type: ignore[attr-defined]
 
     def _others(self) -> list[int]:
         return [rank for rank in range(self.place.world_size) if rank != self.place.rank]
@@ -194,11 +175,26 @@ class Meeting:
             except RuntimeError:  # the store is gone, and with it whoever kept it
                 if self._over.is_set():
                     return
-                what = "the launcher is gone" if self.place.hosted else self._missed(0)
-                why = _UNKNOWN
+                what, why = self._keeper(), _UNKNOWN
+            self._beats += 1
             if what:
                 self._declare(LostPeerError(what, f"{why}; this is rank {self.place.rank}", _RESUME))
                 return
+
+    def _listen(self) -> None:
+        """Finds out that the store no longer answers: whoever keeps it is stopped, or cut off without a word."""
+        seen, still = -1, 0
+        while not self._over.wait(_BEAT) and self.lost is None:
+            still = still + 1 if self._beats == seen else 0
+            seen = self._beats
+            if still >= (_ALARMED if self._alarmed else SILENT):
+                self._silent = True
+                self._declare(LostPeerError(self._keeper(), f"{_UNKNOWN}; this is rank {self.place.rank}", _RESUME))
+                return
+
+    def _keeper(self) -> str:
+        """That whoever keeps the store is gone."""
+        return "the launcher is gone" if self.place.hosted else self._missed(0)
 
     def _look(self, seen: dict[int, int], still: dict[int, int]) -> tuple[str, str]:
         """One beat: what is lost, empty if nothing is, and why.
@@ -259,23 +255,12 @@ class Meeting:
             with suppress(OSError, ValueError):
                 sys.stderr.write(lines)
                 sys.stderr.flush()
-            with suppress(RuntimeError):
-                self._ours.set(f"ended/{self.place.rank}", "left at once")
+            if not self._silent:
+                with suppress(RuntimeError):
+                    self._ours.set(f"ended/{self.place.rank}", "left at once")
             os._exit(ExitCode.LOST_PEER)
-
-
-def _listening(place: Place) -> socket.socket:
-    """A socket at the ranks' address, and at no other one of this machine: nobody has to prove who he is there."""
-    family, _, _, _, address = socket.getaddrinfo(place.address, place.port, type=socket.SOCK_STREAM)[0]
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen()
-    except BaseException:
-        listening.close()
-        raise
-    return listening
+        if self._silent and not self._over.wait(_REACTION):  # it waits for the store, which does not answer
+            os._exit(ExitCode.LOST_PEER)
 
 
 def _ranks(ranks: list[int]) -> str:

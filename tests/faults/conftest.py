@@ -8,11 +8,13 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +100,107 @@ def start(surroundings: dict[str, str]) -> Iterator[Callable[..., subprocess.Pop
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+
+
+@dataclass
+class Ranks:
+    """The processes of one run, of which each leads a session of its own."""
+
+    processes: list[subprocess.Popen[bytes]]
+    errors: Path
+    port: int
+
+    @property
+    def said(self) -> str:
+        """What all of them have written on the standard error that they share, in that order."""
+        return self.errors.read_text()
+
+    def codes(self, within: float = 60, but: Container[int] = ()) -> list[int | None]:
+        """Waits, and returns exit codes by rank, None for ranks in ``but``, of which nothing is expected.
+
+        Nothing that the others have started outlives them.
+        """
+        deadline, asked = time.monotonic() + within, [p for r, p in enumerate(self.processes) if r not in but]
+        for process in asked:
+            try:
+                process.wait(max(deadline - time.monotonic(), 0))
+            except subprocess.TimeoutExpired:
+                raise AssertionError(f"a rank is there after {within:g} s\n{self.said}") from None
+        while left := living(process.pid for process in asked):
+            assert time.monotonic() < deadline + 10, f"{left} are left behind"
+            time.sleep(0.01)
+        return [None if rank in but else process.returncode for rank, process in enumerate(self.processes)]
+
+
+def living(sessions: Iterable[int]) -> list[int]:
+    """The processes of these sessions that have not ended."""
+    wanted, found = set(sessions), []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, _, session, *_ = path.read_text().rpartition(")")[2].split()
+            if state != "Z" and int(session) in wanted:
+                found.append(int(path.parent.name))
+    return found
+
+
+@pytest.fixture
+def ranks(surroundings: dict[str, str], free_port: Callable[[], int], tmp_path: Path) -> Iterator[Callable[..., Ranks]]:
+    """``ranks(2, "train", data)``: that command as two processes of one run; none outlives the test.
+
+    Args of the function: how many, the command's arguments, and as keywords ``only`` (the ranks that are started),
+    ``env`` (variables of all), ``of`` (variables of a rank), ``also`` (a rank's further arguments), ``script``
+    (what calls ``main``, in place of ``-m clsfit``) and ``port``.
+    """
+    begun: list[subprocess.Popen[bytes]] = []
+
+    def start(
+        number: int,
+        *arguments: Any,
+        only: Iterable[int] | None = None,
+        env: Mapping[str, str] | None = None,
+        of: Mapping[int, Mapping[str, str]] | None = None,
+        also: Mapping[int, Iterable[Any]] | None = None,
+        script: str = "",
+        port: int = 0,
+    ) -> Ranks:
+        port = port or free_port()
+        program = [sys.executable, *(["-c", script] if script else ["-m", "clsfit"])]
+        errors = tmp_path / f"errors-{len(begun)}"
+        meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        for rank in range(number) if only is None else only:
+            place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": number, "LOCAL_WORLD_SIZE": number}
+            words = map(str, [*program, *arguments, *(also or {}).get(rank, ())])
+            own = {**surroundings, **meet, **{k: str(v) for k, v in place.items()}, **(env or {})}
+            with errors.open("ab") as file:
+                begun.append(
+                    subprocess.Popen(
+                        [*words],
+                        env=own | dict((of or {}).get(rank, {})),
+                        cwd=tmp_path,
+                        stdout=subprocess.DEVNULL,
+                        stderr=file,
+                        start_new_session=True,
+                    )
+                )
+        return Ranks(begun[-number if only is None else -len([*only]) :], errors, port)
+
+    yield start
+    for process in begun:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """Gives a port of the loopback that nobody uses."""
+
+    def ask() -> int:
+        with socket.socket() as asked:
+            asked.bind(("127.0.0.1", 0))
+            return int(asked.getsockname()[1])
+
+    return ask
 
 
 @pytest.fixture(scope="session")

@@ -21,3 +21,14 @@ def clsfit_models() -> Iterator[Component]:
 @hookimpl
 def clsfit_losses() -> Iterator[Component]:
     yield Component("stalling", "clsfit_faults.components:Stalling", "cross-entropy that stalls once, if told to")
+    yield Component("breaking", "clsfit_faults.breaking:BreakingLoss", "cross-entropy that breaks on one rank")
+
+
+@hookimpl
+def clsfit_metrics() -> Iterator[Component]:
+    yield Component("breaking", "clsfit_faults.breaking:BreakingMetric", "accuracy that breaks on one rank")
+
+
+@hookimpl
+def clsfit_datasets() -> Iterator[Component]:
+    yield Component("breaking", "clsfit_faults.breaking:BreakingPictures", "pictures that break on one rank")
