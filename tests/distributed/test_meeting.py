@@ -28,9 +28,9 @@ NOBODY = ("", "")  # is lost, for no reason
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Beats twenty times as fast; a rank that would leave the process notes its exit code here."""
+    """Beats ten times as fast; a rank that would leave the process notes its exit code here."""
     left: list[int] = []
-    monkeypatch.setattr(meeting, "_BEAT", 0.025)
+    monkeypatch.setattr(meeting, "_BEAT", 0.05)
     monkeypatch.setattr(meeting, "_FAREWELL", 1.0)
     monkeypatch.setattr(meeting.os, "_exit", left.append)
     return left
