@@ -190,7 +190,8 @@ def test_a_run_twice_and_one_that_was_resumed_end_alike(team: Team, pictures: Pa
 def test_another_number_of_ranks_is_another_run(team: Team, pictures: Path, tmp_path: Path) -> None:
     options = {"callback": [*LOOK_ON, "checkpoint"]}
     call: dict[str, Any] = {"data": pictures, "output": tmp_path / "run", "options": options, "resume": True}
-    team("rank_training.train", 2, **call, signal_at=[3, 0], fails="TerminatedRunError")
+    for stopped in team("rank_training.train", 2, **call, signal_at=[1, 1], fails="TerminatedRunError"):
+        assert [noted["step"] for noted in steps(stopped["seen"])] == [1, 2]  # all know of it one step later
     for world in (1, 3):
         for answer in team("rank_training.train", world, **call, fails="CheckpointError"):
             assert "another number of processes" in answer["error"]
