@@ -111,6 +111,9 @@ def test_row15_workers_end_with_their_rank(broken: Started) -> None:
 def test_rows_15_and_16_by_the_waits_as_they_are(broken: Started, ranks: Started, data: Path, small: list[str]) -> None:
     """All at once: two runs with a rank that is stopped, two with one that dies before they meet for training."""
     missing = ranks(3, "train", data, *small, "-o", "out", only=(0, 2))
+    while missing.port not in ports(missing.processes[0].pid):
+        assert missing.processes[0].poll() is None, missing.said
+        time.sleep(0.05)
     began = time.monotonic()
     early = [broken(2, f"{action} {rank} data 1", source="breaking") for rank, action in ((1, "kill"), (0, "stop"))]
     late = [broken(2, "stop 1 training 5"), broken(4, "stop 0 training 5")]
