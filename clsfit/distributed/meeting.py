@@ -234,10 +234,11 @@ class Meeting:
         return first, failure
 
     def _await(self, key: str) -> None:
-        """Waits a few seconds until every other rank that is still there has set ``key``."""
+        """Waits a few seconds until every other rank that came, and is still there, has set ``key``."""
         deadline = time.monotonic() + _FAREWELL
+        others = [rank for rank in self._others() if self._is_there(f"told/{rank}")]
         while time.monotonic() < deadline and not all(
-            self._is_there(f"{key}/{rank}") or rank == self._gone() for rank in self._others()
+            self._is_there(f"{key}/{rank}") or rank == self._gone() for rank in others
         ):
             time.sleep(0.02)
 
