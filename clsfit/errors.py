@@ -47,6 +47,11 @@ class ClsfitError(Exception):
         self.what, self.where, self.remedy = what, where, remedy
         super().__init__("\n".join(line for line in (what, where, remedy) if line))
 
+    def say_first(self, who: str) -> None:
+        """Puts ``who`` in front of what happened."""
+        self.what = f"{who}: {self.what}"
+        self.args = ("\n".join(line for line in (self.what, self.where, self.remedy) if line),)
+
 
 class ConfigError(ClsfitError):
     """Wrong usage: an option, a configuration file, a component's name."""

@@ -50,9 +50,9 @@ def met(
 
     meeting = Meeting(place)
     with farewell(meeting):
-        meeting.arrive(_to_be_alike(config, directory, record))
         if not waits:
             meeting.watch()
+        meeting.arrive(_to_be_alike(config, directory, record))
         yield meeting
 
 

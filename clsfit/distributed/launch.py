@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 
 from clsfit.errors import ConfigError, printable
@@ -41,15 +39,6 @@ class Place:
     def one_machine(self) -> bool:
         """Whether every rank is on this machine."""
         return self.local_world_size == self.world_size
-
-    @property
-    def loopback(self) -> bool:
-        """Whether the address can be reached from this machine only."""
-        if self.address == "localhost":
-            return True
-        with suppress(ValueError):
-            return ipaddress.ip_address(self.address).is_loopback
-        return False
 
     def __str__(self) -> str:
         return f"rank {self.rank} of {self.world_size}"

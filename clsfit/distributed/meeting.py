@@ -25,6 +25,7 @@ PATIENCE = 45.0
 SILENT = 40
 """Beats without a sign after which a rank is lost: twenty seconds."""
 
+_UNHEARD = 1200  # beats, before its first sign: where processes are forked, a rank beats when it has read its data
 _ALARMED = 8  # beats, where a connection was closed already
 _BEAT = 0.5  # seconds
 _REACTION = 5.0  # seconds for a rank that knows of a loss to leave by itself
@@ -72,6 +73,8 @@ class Meeting:
                 )
             self.store.set(f"told/{place.rank}", json.dumps([place.world_size, told]))
             while missing := [rank for rank in self._others() if not self._counts_alike(rank)]:
+                if (lost := self.notice()) is not None:
+                    raise lost
                 if time.monotonic() > deadline:
                     raise LostPeerError(
                         f"{_ranks(missing)} of {place.world_size} did not arrive within {self._patience:.0f} s",
@@ -211,7 +214,7 @@ class Meeting:
             beat = store.add(f"beat/{rank}", 0)
             still[rank] = still[rank] + 1 if beat == seen[rank] else 0
             seen[rank] = beat
-            if still[rank] >= (_ALARMED if self._alarmed else SILENT):
+            if still[rank] >= (_ALARMED if self._alarmed else SILENT if beat else _UNHEARD):
                 return self._first(*self._tell(rank, ""))
         return "", ""
 

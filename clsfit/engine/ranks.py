@@ -58,7 +58,7 @@ class Ranks(Protocol):
         """The sums of all ranks; ``sums`` may stay as it is, or be what is returned."""
 
     def agreed(self, run: Run) -> bool:
-        """Whether a rank was asked to save or to end; all know of what, then. To be asked after each step."""
+        """Whether any rank was asked to save or to end; all know of what, then."""
 
     def settle(self, run: Run) -> None:
         """Makes known to all what one was asked: to save, to end, by a signal or a callback."""

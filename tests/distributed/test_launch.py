@@ -37,7 +37,6 @@ def test_by_hand_all_ranks_are_on_this_machine() -> None:
     assert found == Place(3, 4, 3, 4, "127.0.0.1", 29500)
     assert found is not None
     assert found.one_machine
-    assert found.loopback
     assert place(BY_HAND | {"LOCAL_WORLD_SIZE": "2"}) == replace(ALL, address="127.0.0.1", attempt=0, hosted=False)
     assert place(BY_HAND | {"TORCHELASTIC_USE_AGENT_STORE": "False"}) == found
 
@@ -46,15 +45,6 @@ def test_the_process_own_environment_is_read(monkeypatch: pytest.MonkeyPatch) ->
     for name, value in BY_TORCHRUN.items():
         monkeypatch.setenv(name, value)
     assert place() == ALL
-
-
-@pytest.mark.parametrize(
-    ("address", "loopback"),
-    [("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("localhost", True)]
-    + [(address, False) for address in ("10.0.0.1", "0.0.0.0", "localhost.example", "node-7", "::")],
-)
-def test_loopback(address: str, loopback: bool) -> None:
-    assert replace(ALL, address=address).loopback is loopback
 
 
 @pytest.mark.parametrize(

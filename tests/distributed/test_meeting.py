@@ -32,6 +32,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     left: list[int] = []
     monkeypatch.setattr(meeting, "_BEAT", 0.05)
     monkeypatch.setattr(meeting, "_FAREWELL", 1.0)
+    monkeypatch.setattr(meeting, "_UNHEARD", meeting.SILENT)
     monkeypatch.setattr(meeting.os, "_exit", left.append)
     return left
 
@@ -196,6 +197,16 @@ def test_one_that_beats_late_is_not_missed(place: Any, monkeypatch: pytest.Monke
         looks = [first._look(seen, still) for _ in range(meeting._ALARMED)]
         assert looks == [NOBODY] * (meeting._ALARMED - 1) + [("rank 1 of 2 is gone", meeting._UNKNOWN)]
         leave(pool.submit, first, second)
+
+
+def test_one_that_has_given_no_sign_yet_is_waited_for(apart: Any, place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reads its data: where processes are forked, no thread may beat before that."""
+    monkeypatch.setattr(meeting, "_UNHEARD", 3 * meeting.SILENT)
+    ranks = met(apart, place)
+    seen, still = {1: -1}, {1: 0}
+    assert [ranks[0]._look(seen, still) for _ in range(3 * meeting.SILENT)] == [NOBODY] * (3 * meeting.SILENT)
+    assert ranks[0]._look(seen, still) == ("rank 1 of 2 is gone", meeting._UNKNOWN)
+    leave(apart, *ranks)
 
 
 def test_one_that_has_ended_is_not_missed(apart: Any, place: Any) -> None:

@@ -116,7 +116,7 @@ def exchange() -> dict[str, Any]:
     """A checkpoint of rank 0 for all, and texts that are alike or not."""
     content = {"one": bytes(range(256)) * 391, "two": b"", "three": b"\0" * 7}
     with met() as ranks:
-        sizes = [len(each) for each in ranks._gather(b"x" * (ranks.rank * 100_003))]
+        sizes = [len(each) for each in ranks._exchange.gather(b"x" * (ranks.rank * 100_003))]
         saved = Checkpoint(7, Path("there"), {}) if ranks.rank == 0 else None
         if saved is not None:
             object.__setattr__(saved, "content", lambda: content)

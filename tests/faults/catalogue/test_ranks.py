@@ -222,7 +222,7 @@ def test_row23_no_number_on_one_rank_stops_all(
     saved, skipped = checkpoints.newest_verified(out / "checkpoints")
     assert saved is not None
     assert skipped == []
-    assert step - 2 <= saved.step < step  # ranks agree one step later that they save
+    assert saved.step == step - 1
     assert all(bool(tensor.isfinite().all()) for tensor in from_blob(saved.read("model.safetensors")).values())
     again = ranks(2, "train", data, *small, "--loss", "breaking", "--epochs", "3", "-o", out, "--resume")
     assert again.codes() == [0, 0], again.said
