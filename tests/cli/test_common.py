@@ -68,13 +68,18 @@ def test_a_program_that_has_torch_is_left_alone(trained: Path, pictures: Path, r
 @pytest.mark.parametrize("running", [True, False])
 def test_the_collector_is_as_before_also_after_a_failure(running: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "torch")
+
+    def failing() -> None:
+        with common.kept():
+            assert not gc.isenabled()
+            raise ImportError
+
     before = gc.get_freeze_count()
     if not running:
         gc.disable()
     try:
-        with pytest.raises(ImportError), common.kept():
-            assert not gc.isenabled()
-            raise ImportError
+        with pytest.raises(ImportError):
+            failing()
         assert gc.isenabled() is running
     finally:
         gc.enable()
