@@ -151,6 +151,14 @@ def test_training_and_applying_import_no_more_than_they_use(pictures: Path, tmp_
         assert (code, imported) == (0, ["torch"]), text
 
 
+@pytest.mark.parametrize("model", ["small_cnn", "mlp", "resnet18"])
+def test_applying_a_bundled_model_imports_no_compiler(model: str, pictures: Path, tmp_path: Path) -> None:
+    unused, run = {"torchvision", "torch._dynamo", "torch._inductor", "sympy"}, str(tmp_path / "run")
+    commands = ["train", str(pictures), "--model", model, "--epochs", "1", "-o", run], ["evaluate", run]
+    for code, imported, text in probe(*commands, ["predict", run, str(pictures)], watched=unused, cwd=tmp_path):
+        assert (code, imported) == (0, []), text
+
+
 def test_frames_from_fit_to_the_model(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from clsfit_standard.models.mlp import MLP
 

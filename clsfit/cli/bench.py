@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from clsfit.cli import dynamic, tables
+from clsfit.cli import common, dynamic, tables
 from clsfit.cli.options import Option
 from clsfit.errors import ConfigError, printable
 
@@ -50,7 +50,8 @@ def _bench(plugins: Plugins, given: dynamic.Given, data: str | None) -> None:
     config, control = dynamic.configuration(plugins, given, data), dynamic.control(given)
     seconds = _read_seconds(control.get("seconds", str(_SECONDS)))
 
-    from clsfit import api
+    with common.kept():
+        from clsfit import api
 
     def say(line: str) -> None:
         if not control.get("quiet"):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -72,12 +74,34 @@ def say_failed(plugins: Plugins) -> None:
         print(f"clsfit: warning: {line}", file=sys.stderr)
 
 
+@contextmanager
+def kept() -> Iterator[None]:
+    """Around the import of :mod:`clsfit.api`, and so of torch: nobody looks for garbage in what that makes.
+
+    It is some hundred thousand objects, which stay until the process ends. Looking through them while they are
+    made, now and then afterwards, and once more at the end takes half a second, and a whole one with what
+    torchvision imports. Whatever is made later is collected as ever.
+    """
+    if "torch" in sys.modules:  # nothing is made: somebody calls the command line from a program of his own
+        yield
+        return
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        if running:
+            gc.enable()
+
+
 def load(model: str, device: str, threads: int | None) -> Model:
     """The model in a file or a run's folder; whether there is one is known before torch is imported."""
     from clsfit.storage import modelfile
 
     modelfile.resolve(model)
-    from clsfit import api
+    with kept():
+        from clsfit import api
 
     return api.load(model, device=device, threads=threads)
 

@@ -68,9 +68,9 @@ def test_what_is_trained(pattern: str | None, expected: set[str]) -> None:
 
 
 def test_the_line_of_a_large_model() -> None:
-    from clsfit_standard.models import torchvision
+    from clsfit_standard.models import resnet
 
-    run: Any = FakeRun(torchvision.resnet18(num_classes=2, in_channels=3, input_size=(32, 32)))
+    run: Any = FakeRun(resnet.resnet18(num_classes=2, in_channels=3))
     Freeze().on_fit_start(run=run)
     assert run.lines == ["freeze: 11,177,538 parameters: 1,026 trained, 11,176,512 frozen"]
     assert trained(run.model) == {"fc.weight", "fc.bias"}

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torchvision
 from clsfit_standard.models import torchvision as ours
-from clsfit_standard.offers.models import COMPONENTS, TORCHVISION, has_stem
+from clsfit_standard.offers.models import COMPONENTS, TORCHVISION
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.regnet import BlockParams
@@ -83,19 +83,6 @@ def test_other_channels_are_drawn_by_the_same_rule(name: str, channels: int) -> 
     ratio = mine.weight.std().item() / other.weight.std().item()
     assert ratio == pytest.approx((3 / channels) ** 0.5 if by_fan_in else 1.0, rel=0.15)
     assert not nn.modules.module._global_module_registration_hooks, "the hook is gone"
-
-
-@pytest.mark.parametrize("stem", ["imagenet", "small"])
-@pytest.mark.parametrize("channels", [1, 3, 4])
-def test_stem(stem: str, channels: int) -> None:
-    model = built("resnet18", 7, channels, (32, 32), stem=stem)
-    features = nn.Sequential(model.conv1, model.bn1, model.relu, model.maxpool)(torch.zeros(1, channels, 64, 64))
-    assert features.shape[2:] == ((16, 16) if stem == "imagenet" else (64, 64))
-    deviation = (2 / (64 * (49 if stem == "imagenet" else 9))) ** 0.5
-    assert model.conv1.weight.std().item() == pytest.approx(deviation, rel=0.1)
-    assert [name for name in TORCHVISION if has_stem(name)] == [
-        name for name in TORCHVISION if name.startswith(("resnet", "resnext", "wide_resnet"))
-    ]
 
 
 def refusal(name: str, size: tuple[int, int]) -> str:

@@ -1,7 +1,7 @@
 """torchvision's classifiers, by the names that they have there. Only this module imports torchvision.
 
-Importing it takes most of a second, so nothing else may. Every name of :data:`TORCHVISION` is an
-attribute of this module: the model's factory.
+Importing it takes a second, so nothing else may. Every name of :data:`TORCHVISION` is an attribute of this
+module: the model's factory. Those of :mod:`clsfit_standard.models.resnet` are offered from there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torchvision.models.vision_transformer import interpolate_embeddings
 from clsfit.contracts import Preprocessing
 from clsfit.errors import ConfigError
 from clsfit.foreign import download
-from clsfit_standard.offers.models import TORCHVISION, has_stem
+from clsfit_standard.offers.models import TORCHVISION
 
 _SMALLEST = {"swin": 4, "efficientnet_v2": 1}
 """Sides from which models work whose weights' ``min_size`` is what they were trained on, not a limit."""
@@ -126,32 +126,6 @@ class Torchvision:
         )
 
 
-class ResNet(Torchvision):
-    """The factory of a ResNet, whose first layers can be chosen."""
-
-    def __call__(
-        self, num_classes: int, in_channels: int, input_size: tuple[int, int], stem: str = "imagenet"
-    ) -> nn.Module:
-        """The model; arguments as of :class:`Torchvision`.
-
-        Args:
-            num_classes: K.
-            in_channels: C.
-            input_size: (H, W) in pixels.
-            stem: ``imagenet``: 7x7 convolution and pooling, together stride 4. ``small``: one 3x3
-                convolution with stride 1 and no pooling, as usual for CIFAR.
-        """
-        if stem == "imagenet":
-            return super().__call__(num_classes, in_channels, input_size)
-
-        def small(conv: nn.Conv2d) -> nn.Conv2d:
-            return nn.Conv2d(in_channels, conv.out_channels, kernel_size=3, stride=1, padding=1, bias=False)
-
-        model = self.build(num_classes, input_size, small)
-        model.maxpool = nn.Identity()
-        return model
-
-
 class WithoutAuxiliary(Torchvision):
     """The factory of a model whose auxiliary heads, which a training loop would have to know, are left out."""
 
@@ -227,8 +201,6 @@ def _is_square(number: int) -> bool:
 
 @cache
 def _factory(name: str) -> Torchvision:
-    if has_stem(name):
-        return ResNet(name)
     if name in _AUXILIARY:
         return WithoutAuxiliary(name)
     return {"vit": ViT, "maxvit": MaxViT}.get(name.split("_")[0], Torchvision)(name)

@@ -99,10 +99,10 @@ def has_stem(name: str) -> bool:
 
 
 def _of_torchvision(name: str) -> Component:
-    family = TORCHVISION[name]
+    family, module = TORCHVISION[name], "resnet" if has_stem(name) else "torchvision"
     return Component(
         name,
-        f"clsfit_standard.models.torchvision:{name}",
+        f"clsfit_standard.models.{module}:{name}",
         f"torchvision's {family.title}, {family.millions[name]} million parameters",
         ResNetOptions if has_stem(name) else NoOptions,
         f"https://arxiv.org/abs/{family.paper}",
