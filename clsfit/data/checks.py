@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +32,7 @@ class Scan:
         bad: row -> reason, for pictures whose header cannot be read.
         digests: row -> sha256 of the whole file, for small files.
         lost: whether a file could not be read at all.
+        whole: whether all headers were read; else those that were not are as bad ones, without a reason.
     """
 
     sizes: npt.NDArray[np.int64]
@@ -38,9 +40,16 @@ class Scan:
     bad: dict[int, str]
     digests: dict[int, bytes] = field(default_factory=dict)
     lost: bool = False
+    whole: bool = True
 
 
-def scan(source: Any, table: SampleTable, workers: int, progress: Progress | None = None) -> Scan:
+def scan(
+    source: Any,
+    table: SampleTable,
+    workers: int,
+    progress: Progress | None = None,
+    enough: Callable[[Header], bool] | None = None,
+) -> Scan:
     """Reads the header of every picture.
 
     Args:
@@ -49,15 +58,19 @@ def scan(source: Any, table: SampleTable, workers: int, progress: Progress | Non
         table: its table.
         workers: threads; 0 reads in the caller's.
         progress: told how many more pictures were read.
+        enough: shown each header, in any order and by several threads; once it says True no more are read.
     """
     number = len(table.paths)
     sizes, gray = np.zeros((number, 2), dtype=np.int64), np.zeros(number, dtype=bool)
     bad: dict[int, str] = {}
     digests: dict[int, bytes] = {}
     lost: list[int] = []
+    done = threading.Event()
 
     def piece(start: int, stop: int) -> None:
         for row in range(start, stop):
+            if done.is_set():
+                return
             try:
                 header = header_of(source, row, digests)
             except (PictureError, OSError) as error:
@@ -67,9 +80,11 @@ def scan(source: Any, table: SampleTable, workers: int, progress: Progress | Non
             else:
                 sizes[row] = header.height, header.width
                 gray[row] = header.gray
+                if enough is not None and enough(header):
+                    done.set()
 
     over_rows(piece, number, chunk=_CHUNK, workers=workers, progress=progress)
-    return Scan(sizes, gray, dict(sorted(bad.items())), digests, bool(lost))
+    return Scan(sizes, gray, dict(sorted(bad.items())), digests, bool(lost), not done.is_set())
 
 
 def header_of(source: Any, row: int, digests: dict[int, bytes] | None = None) -> Header:

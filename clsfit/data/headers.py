@@ -1,4 +1,4 @@
-"""What the headers of a data set's pictures say, read once and remembered in the cache directory.
+"""What the headers of a data set's pictures say: read as far as it matters, and remembered in the cache directory.
 
 A remembered scan is a file ``KEY.headers`` beside the canvases. The key changes with the name, size and time
 of any file. In the file: length of a JSON object, 8 bytes; the object; sizes [N, 2] int32; whether gray [N],
@@ -19,14 +19,20 @@ import PIL
 
 from clsfit.data import cache as files
 from clsfit.data.checks import Scan, scan
+from clsfit.data.decode import Header
 from clsfit.data.table import SampleTable
 
 _WORTH = 1000  # fewer headers are read sooner than a file is brought to the disk
 _MEANING = 1  # to be raised where the same file would get another header
 
 
-def look(source: Any, table: SampleTable, workers: int, *, cache: str, skip_bad: bool) -> Scan:
-    """The headers of all pictures: as an earlier command found them, else read now.
+def look(
+    source: Any, table: SampleTable, workers: int, *, channels: int | None = None, cache: str, skip_bad: bool
+) -> Scan:
+    """The headers of all pictures, as an earlier command found them, else read now.
+
+    Reading ends early where the pictures turn out to be of several sizes and not all gray: no other header can
+    change that, and whatever is wrong with one is found when the picture is decoded.
 
     Only what a source with ``stamp(rows)`` holds is remembered, and not with ``cache="off"``. A file of the cache
     that is damaged, or cannot be written, is as none.
@@ -35,21 +41,35 @@ def look(source: Any, table: SampleTable, workers: int, *, cache: str, skip_bad:
         source: a :class:`clsfit.contracts.Dataset`.
         table: its table, all rows.
         workers: threads that read; 0 reads in the caller's.
+        channels: as asked for; None: they are as the pictures are.
         cache: ``--cache``.
         skip_bad: whether bad pictures are left out; without it a scan that found some is not remembered,
             since they will be repaired.
     """
     key = _key(source, len(table)) if cache != "off" else None
     if key is None:
-        return scan(source, table, workers)
+        return scan(source, table, workers, enough=_Mixed(channels))
     path = files.directory() / "canvases" / f"{key}.headers"
     found = load(path, key, len(table))
     if found is None:
-        found = scan(source, table, workers)
-        if not found.bad or (skip_bad and not found.lost):
+        found = scan(source, table, workers, enough=_Mixed(channels))
+        if found.whole and (not found.bad or (skip_bad and not found.lost)):
             with suppress(OSError):
                 files.keep(path, _packed(found, key))
     return found
+
+
+class _Mixed:
+    """Whether the headers shown are of several sizes and, where that matters, not all gray."""
+
+    def __init__(self, channels: int | None) -> None:
+        self._sizes: set[tuple[int, int]] = set()
+        self._coloured = channels is not None
+
+    def __call__(self, header: Header) -> bool:
+        self._sizes.add((header.height, header.width))
+        self._coloured = self._coloured or not header.gray
+        return self._coloured and len(self._sizes) > 1
 
 
 def load(path: Path, key: str, rows: int) -> Scan | None:

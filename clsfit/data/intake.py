@@ -98,7 +98,9 @@ def take_in(
     table, notes = groups.assign(table, wishes.group, wishes.group_regex, wishes.val_fraction)
     if table.groups and recorded is None:
         split.hold_out(table, wishes.val_fraction, wishes.seed)  # groups that cannot be divided are told now
-    scan = headers.look(source, table, wishes.workers, cache=wishes.cache, skip_bad=wishes.skip_bad)
+    scan = headers.look(
+        source, table, wishes.workers, channels=wishes.channels, cache=wishes.cache, skip_bad=wishes.skip_bad
+    )
     bad = dict(scan.bad)
     prepare, size = _form(scan, _others(bad, len(table)), wishes)
     made, more = canvases.build(

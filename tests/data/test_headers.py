@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from PIL import Image
 from clsfit.data import cache as files
 from clsfit.data import checks, headers, leaks, sources
 from clsfit.data.checks import Scan
+from clsfit.data.decode import Header
 from clsfit.data.intake import Wishes, take_in
 from clsfit.data.sources import FolderSource, folder
+from clsfit.errors import DataError
 from clsfit.timing.sample import Sample
 
 Tree = Callable[..., Path]
@@ -61,11 +64,9 @@ def _files(store: Path) -> list[Path]:
 
 @pytest.fixture
 def kinds(make_tree: Tree, picture: Callable[..., bytes], encode: Callable[..., bytes]) -> FolderSource:
-    """Small and large pictures, colourful and gray ones."""
-    content = {f"{'ab'[i % 2]}/{i}.png": picture(i, 5 + i, 7) for i in range(8)}
-    content["a/gray.png"] = encode(Image.new("L", (9, 4)))
-    content["b/large.bmp"] = picture(9, 60, 70, "BMP")
-    return folder(make_tree(content))
+    """Pictures of one size, in small and in large files, colourful and gray ones."""
+    content = {f"{'ab'[i % 2]}/{i}.png": picture(i, 50, 40, "JPEG" if i % 3 else "BMP") for i in range(9)}
+    return folder(make_tree(content | {"a/gray.png": encode(Image.new("L", (40, 50)))}))
 
 
 def test_a_second_command_opens_no_file(kinds: FolderSource, opened: list[str], store: Path) -> None:
@@ -161,7 +162,7 @@ def _folder(path: Path) -> None:
     path.mkdir()
 
 
-@pytest.mark.parametrize("damage", [_truncate, _lengthen, _empty, _zeros, _folder, *range(0, 500, 45)])
+@pytest.mark.parametrize("damage", [_truncate, _lengthen, _empty, _zeros, _folder, *range(12)])
 def test_a_damaged_file_is_ignored_and_made_again(
     kinds: FolderSource, opened: list[str], store: Path, damage: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -169,7 +170,7 @@ def test_a_damaged_file_is_ignored_and_made_again(
     (path,) = _files(store)
     if isinstance(damage, int):
         data = bytearray(path.read_bytes())
-        data[damage] ^= 4
+        data[damage * len(data) // 12] ^= 4
         path.write_bytes(data)
     else:
         damage(path)
@@ -317,3 +318,71 @@ def test_digests_belong_to_the_rows_of_the_source(make_tree: Tree) -> None:
     rest = source.table().select(np.arange(1, len(source.table())))
     (line,) = leaks.describe(source, rest, 0, digests)
     assert line.endswith("val/x/1.png (val) = train/x/1.png (train)")
+
+
+def _mixed(make_tree: Tree, encode: Callable[..., bytes], modes: str) -> FolderSource:
+    """300 pictures of two sizes, of the modes given, with an unreadable one at the end."""
+    content = {
+        f"{'ab'[i % 2]}/{i:03}.png": encode(
+            Image.new({"l": "L", "c": "RGB"}[modes[i // 2 % len(modes)]], (3 + i % 5, 4))
+        )
+        for i in range(300)
+    }
+    return folder(make_tree(content | {"b/zz.png": b"no picture"}))
+
+
+@pytest.mark.parametrize(
+    ("modes", "channels", "early"), [("c", None, True), ("lc", None, True), ("l", None, False), ("l", 3, True)]
+)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_headers_that_change_nothing_are_not_read(
+    make_tree: Tree,
+    encode: Callable[..., bytes],
+    opened: list[str],
+    store: Path,
+    modes: str,
+    channels: int | None,
+    early: bool,
+    workers: int,
+) -> None:
+    source = _mixed(make_tree, encode, modes)
+    found = headers.look(source, source.table(), workers, channels=channels, cache="auto", skip_bad=True)
+    assert found.whole is not early
+    assert len(opened) < 100 if early else len(opened) == 301
+    assert checks.common_size(found) is None
+    assert bool(found.gray[:300].all()) is (modes == "l" and not early)
+    assert len(_files(store)) == (0 if early else 1)
+
+
+def test_headers_of_one_size_are_all_read(kinds: FolderSource) -> None:
+    assert _look(kinds).whole
+    settled = headers._Mixed(None)
+    assert not any(settled(Header(4, 4, gray)) for gray in (False, True, False))
+    assert settled(Header(4, 5, True))
+
+
+@pytest.mark.parametrize("modes", ["c", "lc", "l"])
+@pytest.mark.parametrize("size", [None, (8, 8)])
+def test_an_intake_is_the_same_as_with_all_headers(
+    make_tree: Tree,
+    encode: Callable[..., bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    modes: str,
+    size: tuple[int, int] | None,
+) -> None:
+    source = _mixed(make_tree, encode, modes)
+    wishes = _wishes(cache="memory", skip_bad=True, input_size=size)
+    short = take_in(source, wishes)
+    monkeypatch.setattr(headers._Mixed, "__call__", lambda *_: False)
+    full = take_in(source, wishes)
+    assert (short.prepare, short.input_size, short.left_out) == (full.prepare, full.input_size, full.left_out)
+    assert short.left_out == ("b/zz.png",)
+    assert short.prepare.channels == (1 if modes == "l" else 3)
+    assert short.table.splits == full.table.splits
+    assert all(np.array_equal(short.canvases.get(row), full.canvases.get(row)) for row in range(300))
+    with pytest.raises(DataError) as without:
+        take_in(source, replace(wishes, skip_bad=False))
+    monkeypatch.undo()
+    with pytest.raises(DataError) as again:
+        take_in(source, replace(wishes, skip_bad=False))
+    assert str(again.value) == str(without.value)
