@@ -3,9 +3,9 @@
 A cache file is complete or absent: it is written under a temporary name, brought to the disk, then
 renamed; a new one never overwrites an old one's pages, so that whoever has it mapped keeps reading.
 
-Layout: the canvases' bytes in any order; heights and widths [N, 2] int64; offsets [N] int64, -1 where
+Layout of canvases: the canvases' bytes in any order; heights and widths [N, 2] int64; offsets [N] int64, -1 where
 there is no canvas; a JSON object; sha256 over those three; length of the JSON, 8 bytes; :data:`_MAGIC`.
-All numbers are little-endian.
+All numbers are little-endian. What :func:`keep` writes: the bytes; sha256 over them; :data:`_KEPT`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ LIMIT_BYTES = 20 << 30
 
 _MAGIC = b"clsfit canvases1"
 _TAIL = 32 + 8 + len(_MAGIC)
+_KEPT = b"clsfit kept\0\0\0\0\1"
+_SUFFIXES = (".canvases", ".headers")
 _TEMPORARY = ".building-"
 _ABANDONED_SECONDS = 24 * 3600.0
 
@@ -175,6 +177,15 @@ class Writer:
         self.close()
         return found
 
+    def place(self, path: Path) -> None:
+        """Puts what was added in its place, as it is.
+
+        Raises:
+            OSError: the disk is full or fails.
+        """
+        os.fsync(self._handle)
+        self._path.replace(path)
+
     def close(self) -> None:
         """Ends the writing; what has no name yet is gone."""
         if self._handle >= 0:
@@ -190,6 +201,34 @@ class Writer:
             view, offset = view[written:], offset + written
 
 
+def keep(path: Path, data: bytes) -> None:
+    """Writes a file of ``data``, whole or not at all; others make room for it.
+
+    Raises:
+        OSError: the directory cannot be made or written to.
+    """
+    writer = Writer(path.parent)
+    try:
+        make_room(path.parent, len(data), keep=path)
+        writer.add(data + hashlib.sha256(data).digest() + _KEPT)
+        writer.place(path)
+    finally:
+        writer.close()
+
+
+def kept(path: Path) -> bytes | None:
+    """What :func:`keep` wrote, if every byte of it is there."""
+    try:
+        found = path.read_bytes()
+        os.utime(path)
+    except OSError:
+        return None
+    end = len(found) - 32 - len(_KEPT)
+    if end < 0 or found[end + 32 :] != _KEPT or hashlib.sha256(found[:end]).digest() != found[end : end + 32]:
+        return None
+    return found[:end]
+
+
 def make_room(folder: Path, needed: int, limit: int = LIMIT_BYTES, keep: Path | None = None) -> None:
     """Deletes files not used for longest until ``needed`` more bytes stay within ``limit``.
 
@@ -200,7 +239,7 @@ def make_room(folder: Path, needed: int, limit: int = LIMIT_BYTES, keep: Path | 
         keep: a file to spare.
     """
     with contextlib.suppress(OSError):
-        states = sorted((path.stat().st_mtime_ns, path) for path in folder.iterdir() if path.suffix == ".canvases")
+        states = sorted((path.stat().st_mtime_ns, path) for path in folder.iterdir() if path.suffix in _SUFFIXES)
         total = needed + sum(path.stat().st_size for _, path in states)
         for _, path in states:
             if total <= limit:

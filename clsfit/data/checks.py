@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import hashlib
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from clsfit.data.threads import Progress, over_rows
 from clsfit.errors import DataError, printable
 
 _HEAD = 64 * 1024  # bytes in which a header nearly always lies
+_DIGESTED = 4096  # bytes of a file up to which hashing it takes next to no time
 _CHUNK = 256
 _SHOWN = 3
 
@@ -27,14 +30,26 @@ class Scan:
         sizes: [N, 2] int64, height and width after orientation; 0 where bad.
         gray: [N] bool, whether a picture has no colour; False where bad.
         bad: row -> reason, for pictures whose header cannot be read.
+        digests: row -> sha256 of the whole file, for small files.
+        lost: whether a file could not be read at all.
+        whole: whether all headers were read; else those that were not are as bad ones, without a reason.
     """
 
     sizes: npt.NDArray[np.int64]
     gray: npt.NDArray[np.bool_]
     bad: dict[int, str]
+    digests: dict[int, bytes] = field(default_factory=dict)
+    lost: bool = False
+    whole: bool = True
 
 
-def scan(source: Any, table: SampleTable, workers: int, progress: Progress | None = None) -> Scan:
+def scan(
+    source: Any,
+    table: SampleTable,
+    workers: int,
+    progress: Progress | None = None,
+    enough: Callable[[Header], bool] | None = None,
+) -> Scan:
     """Reads the header of every picture.
 
     Args:
@@ -43,27 +58,42 @@ def scan(source: Any, table: SampleTable, workers: int, progress: Progress | Non
         table: its table.
         workers: threads; 0 reads in the caller's.
         progress: told how many more pictures were read.
+        enough: shown each header, in any order and by several threads; once it says True no more are read.
     """
     number = len(table.paths)
     sizes, gray = np.zeros((number, 2), dtype=np.int64), np.zeros(number, dtype=bool)
     bad: dict[int, str] = {}
+    digests: dict[int, bytes] = {}
+    lost: list[int] = []
+    done = threading.Event()
 
     def piece(start: int, stop: int) -> None:
         for row in range(start, stop):
+            if done.is_set():
+                return
             try:
-                header = header_of(source, row)
+                header = header_of(source, row, digests)
             except (PictureError, OSError) as error:
                 bad[row] = reason_of(error)
+                if isinstance(error, OSError):
+                    lost.append(row)
             else:
                 sizes[row] = header.height, header.width
                 gray[row] = header.gray
+                if enough is not None and enough(header):
+                    done.set()
 
     over_rows(piece, number, chunk=_CHUNK, workers=workers, progress=progress)
-    return Scan(sizes, gray, dict(sorted(bad.items())))
+    return Scan(sizes, gray, dict(sorted(bad.items())), digests, bool(lost), not done.is_set())
 
 
-def header_of(source: Any, row: int) -> Header:
+def header_of(source: Any, row: int, digests: dict[int, bytes] | None = None) -> Header:
     """The header of picture ``row``.
+
+    Args:
+        source: a :class:`clsfit.contracts.Dataset`.
+        row: of its table.
+        digests: takes the sha256 of the file, where it is small.
 
     Raises:
         PictureError: it has none that is accepted.
@@ -72,6 +102,8 @@ def header_of(source: Any, row: int) -> Header:
     head = getattr(source, "head", None)
     if head is not None:
         data = head(row, _HEAD)
+        if digests is not None and len(data) <= _DIGESTED:
+            digests[row] = hashlib.sha256(data).digest()
         try:
             return peek(data)
         except PictureError:

@@ -31,6 +31,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from clsfit.data import jpeg
 from clsfit.errors import printable
 
 ACCEPTED = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
@@ -94,6 +95,9 @@ def decode(data: bytes, channels: int) -> Image.Image:
             defined conversion.
     """
     try:
+        plain = jpeg.pixels(data)
+        if plain is not None:
+            return convert(plain, channels)
         image = _open(data)
         image.load()
         return convert(_upright(image), channels)
@@ -111,6 +115,9 @@ def peek(data: bytes) -> Header:
     Raises:
         PictureError: as :func:`decode`, as far as a header can tell.
     """
+    plain = jpeg.frame(data)
+    if plain is not None:
+        return Header(plain[0], plain[1], plain[2] == "L")
     try:
         image = _open(data)
         width, height = image.size

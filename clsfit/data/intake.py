@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clsfit.data import canvases, checks, group_split, groups, leaks, sources, split, table_file
+from clsfit.data import canvases, checks, group_split, groups, headers, leaks, sources, split, table_file
 from clsfit.data.canvases import Canvases
 from clsfit.data.prepare import Prepare
 from clsfit.data.processes import Decoders
@@ -98,7 +98,9 @@ def take_in(
     table, notes = groups.assign(table, wishes.group, wishes.group_regex, wishes.val_fraction)
     if table.groups and recorded is None:
         split.hold_out(table, wishes.val_fraction, wishes.seed)  # groups that cannot be divided are told now
-    scan = checks.scan(source, table, wishes.workers)
+    scan = headers.look(
+        source, table, wishes.workers, channels=wishes.channels, cache=wishes.cache, skip_bad=wishes.skip_bad
+    )
     bad = dict(scan.bad)
     prepare, size = _form(scan, _others(bad, len(table)), wishes)
     made, more = canvases.build(
@@ -126,7 +128,7 @@ def take_in(
     _refuse_unlabelled(table)
     notes += group_split.describe(table) if table.groups else ()
     if recorded is None or accept_changes:  # else it was said when the run was started
-        notes += leaks.describe(source, table, wishes.workers)
+        notes += leaks.describe(source, table, wishes.workers, scan.digests)
     return Intake(table, made, prepare, size, own_val, left_out, fingerprint, notes)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,9 @@ _SHOWN = 3
 Key = tuple[int, bytes]
 
 
-def describe(source: Any, table: SampleTable, workers: int) -> tuple[str, ...]:
+def describe(
+    source: Any, table: SampleTable, workers: int, digests: Mapping[int, bytes] | None = None
+) -> tuple[str, ...]:
     """One line where a picture of one split is, byte for byte, in an earlier one too (train, val, test).
 
     Only pictures of equal size in bytes are read, and only their beginnings where these differ. The same
@@ -32,16 +34,21 @@ def describe(source: Any, table: SampleTable, workers: int) -> tuple[str, ...]:
         source: whose pictures ``table`` holds; one without ``sizes_bytes`` and ``head`` is not looked at.
         table: rows with a split each; some of the source's rows may be missing.
         workers: threads; 0 reads in the caller's.
+        digests: the source's row -> sha256 of all of its bytes, for those whose is known: of pictures of one
+            size in bytes all or none. These are not read.
     """
     if not hasattr(source, "head") or getattr(source, "sizes_bytes", None) is None:
         return ()
     place = {path: row for row, path in enumerate(source.table().paths)}
     origin = np.array([place[path] for path in table.paths], dtype=np.int64)
     sizes = source.sizes_bytes[origin].tolist()
-    rows = _across(table, ((row, (size, b"")) for row, size in enumerate(sizes)))
+    alike = _across(table, ((row, (size, b"")) for row, size in enumerate(sizes)))
+    told = {row: digest for row in alike if (digest := (digests or {}).get(int(origin[row]))) is not None}
+    rows: Iterable[int] = alike.keys() - told.keys()
     for length in (_HEAD, None):
-        rows = _across(table, _digests(source, origin, sizes, rows, length, workers))
-    return _line(table, rows)
+        found = _across(table, _digests(source, origin, sizes, rows, length, workers))
+        rows = found
+    return _line(table, found | _across(table, ((row, (sizes[row], digest)) for row, digest in told.items())))
 
 
 def _across(table: SampleTable, keys: Iterable[tuple[int, Key]]) -> dict[int, Key]:

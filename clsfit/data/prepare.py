@@ -36,7 +36,7 @@ class Prepare:
             raise ValueError(f"canvas_side must be at least 1, not {self.canvas_side}")
 
     def __call__(self, picture: bytes | npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """uint8 [H, W, C], contiguous and writable.
+        """uint8 [H, W, C], contiguous; read-only, since it is Pillow's own copy of the pixels.
 
         Args:
             picture: an encoded file's bytes, or pixels uint8 [H, W], [H, W, 1] or [H, W, 3].
@@ -49,7 +49,7 @@ class Prepare:
         size = self.size(height, width)
         if size != (height, width):
             image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-        return np.array(image, dtype=np.uint8).reshape(*size, self.channels)
+        return np.asarray(image, dtype=np.uint8).reshape(*size, self.channels)
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) of the canvas of a picture of ``height`` x ``width``."""

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clsfit.data import sources
 from clsfit.data.prepare import Prepare
 from clsfit.data.sources import FolderSource, folder
 
@@ -103,6 +104,20 @@ def store(tmp_path: Path) -> Path:
     """An empty cache directory, away from the pictures."""
     (tmp_path / "store").mkdir()
     return tmp_path / "store"
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Paths of the files that are opened, from now on."""
+    paths: list[str] = []
+    real = sources.read_regular
+
+    def noting(path: str, length: int | None = None) -> bytes:
+        paths.append(path)
+        return real(path, length)
+
+    monkeypatch.setattr(sources, "read_regular", noting)
+    return paths
 
 
 @pytest.fixture
