@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clsfit.cli import dynamic, tables
+from clsfit.cli import common, dynamic, tables
 from clsfit.cli.options import Option
 from clsfit.distributed import launch
 from clsfit.errors import ConfigError
@@ -66,7 +66,8 @@ def _train(plugins: Plugins, given: dynamic.Given, data: str | None) -> None:
         return
     _check_control(control)
 
-    from clsfit import api
+    with common.kept():
+        from clsfit import api
 
     quiet, verbose = control.get("quiet", False), control.get("verbose", False)
     run = api.train_config(

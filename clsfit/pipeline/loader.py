@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,8 +33,9 @@ if TYPE_CHECKING:
 
 Ints = npt.NDArray[np.int64]
 
-_CHUNK_BATCHES = 16
+_CHUNK_BATCHES = 64
 _CHUNK_BYTES = 8 << 20  # of normalised pictures: about what a core's share of the cache holds
+_NONE: Ints = np.zeros(0, dtype=np.int64)
 Share = Callable[[Bounds], Bounds | None]
 """What of a micro-batch is this rank's: [start, stop) within it, or None."""
 
@@ -203,21 +205,27 @@ class Loader:
 
     def _resident(self, store: Resident, rows: Ints, bounds: Sequence[Bounds], epoch: int | None) -> Iterator[Batch]:
         high, wide = self._finish.input_size
+        chosen = self._chosen(epoch)
         for chunk in _chunks(bounds, _CHUNK_BYTES // (4 * self._finish.channels * high * wide)):
-            places = [np.arange(start, stop) for start, stop in chunk]
-            positions = np.concatenate(places)
-            part = rows[positions]
             lengths = [stop - start for start, stop in chunk]
-            parts = np.split(part, np.cumsum(lengths[:-1]))
+            first, last = chunk[0][0], chunk[-1][1]
+            if last - first == sum(lengths) and all(a[1] == b[0] for a, b in pairwise(chunk)):
+                positions = np.arange(first, last) if chosen else _NONE
+                part = rows[first:last]  # one after the other, as they nearly always are: nothing to put together
+            else:
+                positions = np.concatenate([np.arange(start, stop) for start, stop in chunk])
+                part = rows[positions]
+            ends = list(accumulate(lengths))
+            parts = [part[end - length : end] for end, length in zip(ends, lengths, strict=True)]
             index = send(part, self._device)
-            sizes = self._canvases.sizes[part]
-            images = store.gather(part, index, self._draw(positions, sizes, epoch))
-            if self._chosen(epoch).applies:  # what mixes the samples of a micro-batch must see it as it is
+            drawn = self._draw(positions, self._canvases.sizes[part], epoch) if chosen else Drawn(None, None)
+            images = store.gather(part, index, drawn)
+            if chosen.applies:  # what mixes the samples of a micro-batch must see it as it is
                 pieces = zip(
-                    images.split_with_sizes(lengths), parts, index.split_with_sizes(lengths), places, strict=True
+                    images.split_with_sizes(lengths), parts, index.split_with_sizes(lengths), chunk, strict=True
                 )
-                for pixels, own, own_index, place in pieces:
-                    applied = self._draw_applied(place, self._canvases.sizes[own], epoch)
+                for pixels, own, own_index, (start, stop) in pieces:
+                    applied = self._draw_applied(np.arange(start, stop), self._canvases.sizes[own], epoch)
                     yield self._complete(pixels, own, own_index, epoch, applied, {})
                 continue
             whole = self._complete(images, part, index, epoch, [], {})

@@ -79,24 +79,28 @@ class Resident:
         Returns:
             uint8 [B, C, H, W] on the device, newly made; channels_last in memory on the host.
         """
+        if drawn.matrices is None:
+            images = self._as_they_are(rows, index)
+            return images if drawn.tables is None else look_up(images, send(drawn.tables, self._device))
         size = self._finish.input_size
         sizes = np.broadcast_to(np.array(size, dtype=np.int64), (len(rows), 2))
-        plan = None
-        offsets, flips = np.zeros((len(rows), 2), dtype=np.int64), np.zeros((len(rows), 2), dtype=np.bool_)
-        if drawn.matrices is not None:
-            plan = warp.plan(size, sizes, self._finish.windows(sizes), drawn.matrices)
-            offsets = np.clip(plan.offsets, -sizes, sizes) * plan.unit[:, None]
-            flips = plan.flips & plan.unit[:, None]
+        plan = warp.plan(size, sizes, self._finish.windows(sizes), drawn.matrices)
+        offsets = np.clip(plan.offsets, -sizes, sizes) * plan.unit[:, None]
+        flips = plan.flips & plan.unit[:, None]
         if self._device.type == "cpu":
             images = warp.gather_host(self._pixels, rows, offsets, flips).permute(0, 3, 1, 2)
-        elif plan is None:
-            images = self.store.index_select(0, index)
         else:
             moves = send(np.concatenate([offsets, flips], axis=1), self._device)
             images = warp.gather_device(self.store, index, moves, int(np.abs(offsets).max(initial=0)))
-        if plan is not None and not plan.unit.all():
+        if not plan.unit.all():
             self._resample(images, rows, plan, sizes)
         return images if drawn.tables is None else look_up(images, send(drawn.tables, self._device))
+
+    def _as_they_are(self, rows: Ints, index: torch.Tensor) -> torch.Tensor:
+        """uint8 [B, C, H, W] on the device: the pictures of ``rows``, copied."""
+        if self._device.type == "cpu":
+            return torch.from_numpy(np.take(self._pixels, rows, axis=0)).permute(0, 3, 1, 2)
+        return self.store.index_select(0, index)
 
     def _resample(self, images: torch.Tensor, rows: Ints, plan: warp.Plan, sizes: Ints) -> None:
         """Overwrites the samples that indexing alone cannot make."""

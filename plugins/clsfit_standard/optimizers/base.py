@@ -70,7 +70,6 @@ class LightOptimizer(torch.optim.Optimizer):
         super().__setstate__(state)
         self._choose_kernels()
 
-    @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One update of all parameters that have a gradient.
 
@@ -85,8 +84,13 @@ class LightOptimizer(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         update = self.fused if self._step_supports_amp_scaling else self.foreach
-        for group, parameters, gradients in self._gathered():
-            update(group, parameters, gradients, [self.state[p] for p in parameters])
+        recorded = torch.is_grad_enabled()
+        torch.set_grad_enabled(False)  # what no_grad does, in half its time
+        try:
+            for group, parameters, gradients in self._gathered():
+                update(group, parameters, gradients, [self.state[p] for p in parameters])
+        finally:
+            torch.set_grad_enabled(recorded)
         return loss
 
     def _gathered(self) -> list[tuple[dict[str, Any], list[Tensor], list[Tensor]]]:
@@ -158,7 +162,7 @@ class LightOptimizer(torch.optim.Optimizer):
         Of a number torch makes a float64 tensor for each tensor of the list, and casts it: ten times the
         work of multiplying a small one. The bits are those of the number, which is cast just so.
         """
-        return value if self._scalars is None else torch.tensor(value, dtype=self._scalars)
+        return value if self._scalars is None else torch.scalar_tensor(value, dtype=self._scalars)
 
     def _call_hooks(self) -> None:
         self.step = MethodType(self.profile_hook_step(type(self).step), self)  # type: ignore[method-assign]
