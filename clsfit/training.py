@@ -6,10 +6,10 @@ import os
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from clsfit import together, weights
-from clsfit.config import Config, Settings
+from clsfit.config import Config, Selection, Settings
 from clsfit.data.intake import Intake, take_in
 from clsfit.data.processes import Decoders
 from clsfit.data.threads import workers_of
@@ -254,13 +254,18 @@ def _take_in(config: Config, control: Control, record: Record | None, decoders: 
     source = open_data(config.data)
     for note in getattr(source, "notes", ()):
         _say(control, f"note: {note}")
-    intake = take_in(
-        source,
-        wishes_of(settings),
-        recorded=record.split if record is not None else None,
-        accept_changes=control.accept_changes,
-        decoders=decoders,
-    )
+    try:
+        intake = take_in(
+            source,
+            wishes_of(settings),
+            recorded=record.split if record is not None else None,
+            accept_changes=control.accept_changes,
+            decoders=decoders,
+        )
+    except Exception as error:
+        if isinstance(config.data, Selection):  # its code is a stranger's, perhaps
+            _blame(config.data, error)
+        raise
     # a file that --print-config or a run has written holds every setting, so the default is no wish
     wished = "val_fraction" in config.explicit and settings.val_fraction != Settings().val_fraction
     if wished and intake.own_val:
@@ -274,6 +279,13 @@ def _take_in(config: Config, control: Control, record: Record | None, decoders: 
     for note in intake.notes:
         _say(control, note)
     return intake
+
+
+def _blame(data: Selection, error: Exception) -> NoReturn:
+    from clsfit.engine.blame import raise_blamed
+    from clsfit.provenance import packages
+
+    raise_blamed(error, packages([data.offer]))
 
 
 def _record(directory: RunDirectory, control: Control) -> Record | None:

@@ -172,6 +172,23 @@ def test_row38_a_target_that_is_not_there_is_8_for_who_selects_it(fault: Any, da
     fault(0, "train", data, "--model", "mlp", "--epochs", "1", "--dry-run", env=env)
 
 
+def test_row38_a_data_set_that_fails_is_8_and_names_its_distribution(fault: Any, plugins: Any, tmp_path: Path) -> None:
+    source = """
+from clsfit import Component, hookimpl
+
+@hookimpl
+def clsfit_datasets():
+    yield Component("empty", "clsfit_sets:Empty", "of a test")
+
+class Empty:
+    def table(self):
+        raise KeyError("no such table")
+"""
+    tells = ["KeyError", "in clsfit_sets, of clsfit-sets 1.5", "tell its authors"]
+    fault(8, "train", "empty", "-o", "out", env=plugins(sets=source), tells=tells)
+    assert not (tmp_path / "out").exists()
+
+
 def test_row22_the_messages_of_this_torch_are_known() -> None:
     """What torch says on a CPU is recognised; a new wording would otherwise pass for a bug."""
     from clsfit.shortage import shortage
