@@ -183,6 +183,9 @@ def clsfit_datasets():
 class Empty:
     def table(self):
         raise KeyError("no such table")
+
+    def read(self, row):
+        return b""
 """
     tells = ["KeyError", "in clsfit_sets, of clsfit-sets 1.5", "tell its authors"]
     fault(8, "train", "empty", "-o", "out", env=plugins(sets=source), tells=tells)

@@ -207,6 +207,7 @@ def test_row17_an_exception_in_validation_is_told_once_and_last(
     all_miss(broken(number, f"raise {rank} {where}", *more), number, rank, "raise")
 
 
+@pytest.mark.faults
 def test_row23_no_number_on_one_rank_stops_all(
     broken: Started, ranks: Started, data: Path, small: list[str], tmp_path: Path
 ) -> None:
