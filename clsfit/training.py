@@ -39,6 +39,7 @@ class Control:
     overwrite: bool = False
     accept_changes: bool = False
     dry_run: bool = False
+    strict: bool = False
     verbosity: int = 1
 
     def __post_init__(self) -> None:
@@ -259,6 +260,7 @@ def _take_in(config: Config, control: Control, record: Record | None, decoders: 
         wishes_of(settings),
         recorded=record.split if record is not None else None,
         accept_changes=control.accept_changes,
+        strict=control.strict,
         decoders=decoders,
     )
     # a file that --print-config or a run has written holds every setting, so the default is no wish
