@@ -49,6 +49,7 @@ def train(
     overwrite: bool = False,
     accept_changes: bool = False,
     dry_run: bool = False,
+    strict: bool = False,
     recipe: str | None = None,
     config: Sequence[str | Path] = (),
     verbosity: int = 1,
@@ -63,9 +64,10 @@ def train(
         overwrite: replace it.
         accept_changes: go on although options, data or plugins have changed.
         dry_run: everything but training.
+        strict: refuse data that would only be warned of: pictures in two splits.
         recipe: the name of a recipe; None is ``default``.
         config: YAML files, in rising precedence.
-        verbosity: 0 is silent, 1 normal, 2 detailed.
+        verbosity: -1 is silent, 0 tells of warnings only, 1 is normal, 2 detailed.
         options: the configuration's keys: ``epochs=5``, ``loss={"name": "focal", "gamma": 3}``,
             ``metric=["accuracy", {"name": "f1", "average": "macro"}]``, ``disable_plugins=["clsfit-x"]``.
 
@@ -82,6 +84,7 @@ def train(
         overwrite=overwrite,
         accept_changes=accept_changes,
         dry_run=dry_run,
+        strict=strict,
         verbosity=verbosity,
     )
     return train_config(resolved, plugins, control)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
 
-from clsfit.config import Selection, Settings
-from clsfit.data.intake import Wishes, open_path
+from clsfit.config import Config, Selection, Settings
+from clsfit.data.intake import Intake, Wishes, open_path, take_in
+from clsfit.data.processes import Decoders
 from clsfit.data.threads import workers_of
 from clsfit.errors import ConfigError
 
@@ -39,3 +41,56 @@ def wishes_of(settings: Settings) -> Wishes:
         group=settings.group,
         group_regex=settings.group_regex,
     )
+
+
+def take_in_wanted(
+    config: Config,
+    recorded: Sequence[Mapping[str, str]] | None,
+    *,
+    accept_changes: bool,
+    strict: bool,
+    decoders: Decoders,
+    say: Callable[[str], None],
+) -> Intake:
+    """Opens, reads and checks the data set of ``config``, and says what was found.
+
+    Raises:
+        PluginError: the code of a plugin's data set failed.
+        ConfigError, DataError, ResourceError: as :func:`open_data` and :func:`clsfit.data.intake.take_in`.
+    """
+    settings, source = config.settings, open_data(config.data)
+    for note in getattr(source, "notes", ()):
+        say(f"note: {note}")
+    try:
+        intake = take_in(
+            source,
+            wishes_of(settings),
+            recorded=recorded,
+            accept_changes=accept_changes,
+            strict=strict,
+            decoders=decoders,
+        )
+    except Exception as error:
+        if isinstance(config.data, Selection):  # its code is a stranger's, perhaps
+            _blame(config.data, error)
+        raise
+    # a file that --print-config or a run has written holds every setting, so the default is no wish
+    wished = "val_fraction" in config.explicit and settings.val_fraction != Settings().val_fraction
+    if wished and intake.own_val:
+        raise ConfigError(
+            "--val-fraction has no effect: DATA has validation pictures of its own",
+            "option --val-fraction",
+            "leave it out",
+        )
+    if intake.left_out:
+        say(f"left out {len(intake.left_out)} unreadable pictures: {', '.join(intake.left_out[:3])} …")
+    for note in intake.notes:
+        say(note)
+    return intake
+
+
+def _blame(data: Selection, error: Exception) -> NoReturn:
+    from clsfit.engine.blame import raise_blamed
+    from clsfit.provenance import packages
+
+    raise_blamed(error, packages([data.offer]))

@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from clsfit import together, weights
-from clsfit.config import Config, Selection, Settings
-from clsfit.data.intake import Intake, take_in
+from clsfit.config import Config
+from clsfit.data.intake import Intake
 from clsfit.data.processes import Decoders
 from clsfit.data.threads import workers_of
 from clsfit.destination import default_name, keep_out_of_data
 from clsfit.distributed import launch
 from clsfit.errors import CheckpointError, ConfigError, DataError
 from clsfit.introduction import details, introduction
-from clsfit.opening import open_data, wishes_of
+from clsfit.opening import take_in_wanted
 from clsfit.registry import Plugins
 from clsfit.resume import Record, agree
 from clsfit.storage import checkpoints
@@ -39,6 +40,7 @@ class Control:
     overwrite: bool = False
     accept_changes: bool = False
     dry_run: bool = False
+    strict: bool = False
     verbosity: int = 1
 
     def __post_init__(self) -> None:
@@ -77,7 +79,7 @@ def train_config(config: Config, plugins: Plugins, control: Control) -> TrainedR
     config = weights.anchored(config)
     place = launch.place()
     if place is not None:
-        control = control if place.rank == 0 else replace(control, verbosity=0)
+        control = control if place.rank == 0 else replace(control, verbosity=-1)
     directory = RunDirectory(control.output or default_name(config, control.resume))
     keep_out_of_data(config, directory.path)
     record = _record(directory, control)
@@ -103,7 +105,14 @@ def train_config(config: Config, plugins: Plugins, control: Control) -> TrainedR
             None if control.dry_run else place, config, directory, record, waits=decoders.are_processes
         ) as meeting,
     ):
-        intake = _take_in(config, control, record, decoders)
+        intake = take_in_wanted(
+            config,
+            record.split if record is not None else None,
+            accept_changes=control.accept_changes,
+            strict=control.strict,
+            decoders=decoders,
+            say=partial(_say, control),
+        )
         config = weights.adopt(config, wanted, intake.prepare.channels)
         if record is not None:
             record.check_data(intake, control.accept_changes)
@@ -247,45 +256,6 @@ def _dry_run(
         reporter.say(line)
     reporter.say(f"dry run: {run.total_steps} steps were not trained, nothing was written")
     return TrainedRun(directory.path, {}, [])
-
-
-def _take_in(config: Config, control: Control, record: Record | None, decoders: Decoders) -> Intake:
-    settings = config.settings
-    source = open_data(config.data)
-    for note in getattr(source, "notes", ()):
-        _say(control, f"note: {note}")
-    try:
-        intake = take_in(
-            source,
-            wishes_of(settings),
-            recorded=record.split if record is not None else None,
-            accept_changes=control.accept_changes,
-            decoders=decoders,
-        )
-    except Exception as error:
-        if isinstance(config.data, Selection):  # its code is a stranger's, perhaps
-            _blame(config.data, error)
-        raise
-    # a file that --print-config or a run has written holds every setting, so the default is no wish
-    wished = "val_fraction" in config.explicit and settings.val_fraction != Settings().val_fraction
-    if wished and intake.own_val:
-        raise ConfigError(
-            "--val-fraction has no effect: DATA has validation pictures of its own",
-            "option --val-fraction",
-            "leave it out",
-        )
-    if intake.left_out:
-        _say(control, f"left out {len(intake.left_out)} unreadable pictures: {', '.join(intake.left_out[:3])} …")
-    for note in intake.notes:
-        _say(control, note)
-    return intake
-
-
-def _blame(data: Selection, error: Exception) -> NoReturn:
-    from clsfit.engine.blame import raise_blamed
-    from clsfit.provenance import packages
-
-    raise_blamed(error, packages([data.offer]))
 
 
 def _record(directory: RunDirectory, control: Control) -> Record | None:

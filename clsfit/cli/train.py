@@ -34,6 +34,7 @@ _SWITCHES = {
     "overwrite": "replace the run in DIR",
     "accept_changes": "resume although options, data or plugins have changed",
     "dry_run": "do everything but train",
+    "strict": "refuse data that would only be warned of: pictures in two splits",
 }
 
 

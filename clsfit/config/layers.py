@@ -24,7 +24,18 @@ SLOTS = ("data", "model", "loss", "optimizer", "scheduler", "metric", "callback"
 RESERVED = frozenset({"CLSFIT_CACHE", "CLSFIT_FAILPOINT", "CLSFIT_DEBUG"})
 """Environment variables that are read elsewhere."""
 
-OPTIONS_ONLY = ("recipe", "config", "output", "resume", "overwrite", "accept_changes", "dry_run", "quiet", "verbose")
+OPTIONS_ONLY = (
+    "recipe",
+    "config",
+    "output",
+    "resume",
+    "overwrite",
+    "accept_changes",
+    "dry_run",
+    "strict",
+    "quiet",
+    "verbose",
+)
 """What a command is asked for, not what a run is: options that no file and no variable can set."""
 
 

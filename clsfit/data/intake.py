@@ -69,6 +69,7 @@ def take_in(
     *,
     recorded: Sequence[Mapping[str, str]] | None = None,
     accept_changes: bool = False,
+    strict: bool = False,
     progress: Callable[..., Any] | None = None,
     decoders: Decoders | None = None,
 ) -> Intake:
@@ -81,6 +82,7 @@ def take_in(
         wishes: what the configuration asks for.
         recorded: the rows of a run's split.csv, to be used instead of a new split.
         accept_changes: whether the data may differ from the recorded.
+        strict: whether pictures in two splits are refused, where they would be noted.
         progress: shows progress over pictures.
         decoders: the processes that decode; None: threads do. Canvases that are not kept need them as
             long as they are in use.
@@ -128,7 +130,7 @@ def take_in(
     _refuse_unlabelled(table)
     notes += group_split.describe(table) if table.groups else ()
     if recorded is None or accept_changes:  # else it was said when the run was started
-        notes += leaks.describe(source, table, wishes.workers, scan.digests)
+        notes += leaks.describe(source, table, wishes.workers, scan.digests, canvases=made, strict=strict)
     return Intake(table, made, prepare, size, own_val, left_out, fingerprint, notes)
 
 

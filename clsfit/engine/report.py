@@ -20,7 +20,7 @@ class Reporter:
     """Writes lines and shows bars.
 
     Args:
-        verbosity: 0 says nothing but errors, 1 is normal, 2 adds details.
+        verbosity: -1 says nothing, 0 warnings only, 1 is normal, 2 adds details.
         log: also gets every line, details included.
     """
 
@@ -33,15 +33,15 @@ class Reporter:
         line = printable(line)
         if self.log is not None:
             self.log(line)
-        if self.verbosity > (1 if detail else 0):
+        if self.verbosity > (1 if detail else -1 if line.startswith("warning: ") else 0):
             try:
                 tqdm.write(line, file=sys.stderr)
             except (OSError, ValueError):  # nobody listens any more: that ends no run, and the log has every line
-                self.verbosity = 0
+                self.verbosity = -1
 
     def bar(self, items: Iterable[T], total: int, label: str, unit: str = "step", done: int = 0) -> Iterator[T]:
         """``items``, with a bar while standard error is a terminal; drawn by time, not by item."""
-        if self.verbosity == 0 or not sys.stderr.isatty():
+        if self.verbosity < 1 or not sys.stderr.isatty():
             return iter(items)
         self._bar = tqdm(
             items,

@@ -19,7 +19,7 @@ def wait(*args):
     signal.pause()
     signal.pause()
 
-clsfit.training._take_in = wait
+clsfit.training.take_in_wanted = wait
 sys.exit(main(["train", "digits", "-o", "run"]))
 """
 

@@ -247,6 +247,7 @@ def test_every_core_option_is_there(run: Run) -> None:
         "set",
         "print-config",
         "dry-run",
+        "strict",
         "no-plugins",
         "disable-plugin",
         "debug",
@@ -273,5 +274,9 @@ def test_options_reach_the_run(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert done.out == f"{tmp_path}{os.sep}somewhere\n"
     assert run("train", "--dry-run", "-q").out == ""
     assert called.pop()[1] == api.Control(dry_run=True, verbosity=0)
+    assert "strict" not in run("train", "--strict", "--print-config").out
+    assert not called
+    run("train", "--strict")
+    assert called.pop()[1] == api.Control(strict=True)
     run("train", "--resume", "--overwrite", code=2)
     assert not called

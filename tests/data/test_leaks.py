@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from clsfit.data import checks, leaks
+from clsfit.data import checks, leaks, split
+from clsfit.data.canvases import Canvases, build
+from clsfit.data.intake import Wishes, take_in
+from clsfit.data.prepare import Prepare
 from clsfit.data.sources import folder
+from clsfit.errors import DataError
 
 Tree = Callable[..., Path]
 HEAD = bytes(range(256)) * 40  # longer than what is read first
@@ -74,3 +80,76 @@ def test_digests_belong_to_the_rows_of_the_source(make_tree: Tree) -> None:
     rest = source.table().select(np.arange(1, len(source.table())))
     (line,) = leaks.describe(source, rest, 0, digests)
     assert line.endswith("val/x/1.png (val) = train/x/1.png (train)")
+
+
+@pytest.fixture
+def divided(make_tree: Callable[..., Path], encode: Callable[..., bytes], tmp_path: Path) -> Callable[..., Any]:
+    """``divided(cache)``: a source and its canvases; val has a copy, a picture encoded again, and another one."""
+    rng = np.random.default_rng(0)
+    pictures = [
+        Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)).resize((60, 60), Image.Resampling.BICUBIC)
+        for _ in range(4)
+    ]
+    content = {f"train/{name}.png": encode(pictures[i]) for i, name in enumerate(("cat/0", "cat/1", "dog/2"))}
+    content |= {
+        "val/cat/copy.png": encode(pictures[0]),
+        "val/dog/again.jpg": encode(pictures[1], "JPEG", quality=60),
+        "val/dog/other.png": encode(pictures[3]),
+    }
+
+    def run(cache: str) -> tuple[Any, Canvases]:
+        source = folder(make_tree(content))
+        rows = np.arange(len(content))
+        made, _ = build(source, rows, Prepare(3), cache=cache, workers=0, skip_bad=False, cache_dir=tmp_path / "cache")
+        return source, made
+
+    return run
+
+
+COPY = "val/cat/copy.png (val) = train/cat/0.png (train)"
+AGAIN = "val/dog/again.jpg (val) = train/cat/1.png (train)"
+
+
+@pytest.mark.parametrize("cache", ["memory", "disk"])
+def test_a_copy_is_one_byte_for_byte_and_what_was_encoded_again_is_told_too(
+    divided: Callable[..., Any], cache: str
+) -> None:
+    source, made = divided(cache)
+    same, again = leaks.describe(source, source.table(), 0, canvases=made)
+    assert same.startswith("warning: 1 picture is in two splits, byte for byte, ")
+    assert same.endswith(f": {COPY}")
+    assert again.startswith("warning: 1 picture is in two splits, re-encoded, ")
+    assert again.endswith(f": {AGAIN}")
+
+
+def test_strict_refuses_what_would_be_warned_of(divided: Callable[..., Any]) -> None:
+    source, made = divided("memory")
+    with pytest.raises(DataError) as caught:
+        leaks.describe(source, source.table(), 0, canvases=made, strict=True)
+    what, pairs, remedy = str(caught.value).splitlines()
+    assert what == "2 pictures are in two splits, so scores would be too good"
+    assert pairs == f"byte for byte: {COPY}; re-encoded: {AGAIN}"
+    assert "--strict" in remedy
+    alone = np.array([1, 2, 3, 5])
+    assert leaks.describe(source, source.table().select(alone), 0, canvases=made.select(alone), strict=True) == ()
+
+
+def test_what_is_not_looked_at_is_said(divided: Callable[..., Any]) -> None:
+    source, made = divided("off")
+    same, unseen = leaks.describe(source, source.table(), 0, canvases=made)
+    assert COPY in same
+    assert unseen.startswith("note: ")
+    assert "re-encoded was not looked at" in unseen
+    one_split = source.table().with_splits(["train"] * 6)
+    assert leaks.describe(source, one_split, 0, canvases=made) == ()
+
+
+def test_a_resumed_run_is_strict_where_its_data_may_have_changed(divided: Callable[..., Any]) -> None:
+    source, _ = divided("off")
+    wishes = Wishes(None, None, 0.2, 0, 0, "memory", skip_bad=False)
+    first = take_in(source, wishes)
+    assert [note.split(":")[0] for note in first.notes] == ["warning", "warning"]
+    recorded = list(split.to_rows(first.table))
+    assert take_in(source, wishes, recorded=recorded, strict=True).notes == ()
+    with pytest.raises(DataError, match="2 pictures are in two splits"):
+        take_in(source, wishes, recorded=recorded, accept_changes=True, strict=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 Tree = Callable[..., Path]
 Kept = Callable[[Path], Path]
@@ -194,6 +195,49 @@ def test_row34_copies_of_one_size_are_not_taken_for_the_same(fault: Any, tree: T
 def test_row34_copies_in_one_folder_are_found_when_it_is_divided(fault: Any, tree: Tree, png: Any) -> None:
     content = {f"{name}/{i}.png": png("ab".index(name)) for name in "ab" for i in range(5)}
     assert "2 pictures are in two splits" in fault(0, "train", tree(content), *QUICK).err
+
+
+@pytest.fixture
+def leaking(data: Path, tmp_path: Path) -> Path:
+    """Drawn pictures, of which val has two again: one in JPEG, and one smaller, turned, with a note on that."""
+    top = tmp_path / "leaking"
+    for name in ("bars", "rings"):
+        for number, path in enumerate(sorted((data / name).iterdir())[:8]):
+            place = top / ("val" if number > 5 else "train") / name
+            place.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, place / f"{number}.png")
+    with Image.open(top / "train/bars/1.png") as image:
+        image.convert("RGB").save(top / "val/bars/again.jpg", quality=95, subsampling=0)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(top / "train/rings/2.png") as image:
+        image.transpose(Image.Transpose.ROTATE_90).save(top / "val/rings/turned.webp", lossless=True, exif=exif)
+    return top
+
+
+@pytest.mark.faults
+def test_row34_a_picture_that_was_encoded_again_is_found(fault: Any, leaking: Path, kept: Kept) -> None:
+    said = fault(0, "train", kept(leaking), *QUICK).err
+    (line,) = [line for line in said.splitlines() if "warning" in line]
+    assert "2 pictures are in two splits, re-encoded" in line
+    assert "val/bars/again.jpg (val) = train/bars/1.png (train)" in line
+    assert "val/rings/turned.webp (val) = train/rings/2.png (train)" in line
+
+
+@pytest.mark.faults
+def test_row34_strict_refuses_before_the_first_step(
+    fault: Any, leaking: Path, kept: Kept, tmp_path: Path, small: list[str]
+) -> None:
+    shutil.copyfile(leaking / "train/rings/0.png", leaking / "val/rings/copy.png")
+    top, spoken = kept(leaking), [option for option in small if option != "-q"]
+    pairs = ["3 pictures", "byte for byte: val/rings/copy.png", "re-encoded: val/bars/again.jpg", "--strict"]
+    fault(3, "train", top, *spoken, "-o", "run", "--strict", tells=pairs)
+    assert not (tmp_path / "run").exists()
+    fault(0, "train", top, *spoken, "-o", "run", tells=["warning: 1 picture is", "warning: 2 pictures are"])
+    assert "strict:" not in (tmp_path / "run" / "config.yaml").read_text()
+    fault(0, "train", top, *spoken, "-o", "run", "--resume", "--strict", tells=["nothing to do"])
+    changed = ["--epochs", "3", "--resume", "--accept-changes", "--strict"]
+    fault(3, "train", top, *spoken, "-o", "run", *changed, tells=pairs)
 
 
 @pytest.mark.faults

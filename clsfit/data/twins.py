@@ -1,0 +1,225 @@
+"""The same picture encoded again: found on the canvases, whatever the file's format, quality, notes or size.
+
+Every canvas gets a signature: its 16 lowest cosine coefficients, from a coarse grid of one channel. Encoding
+a picture again, or making it smaller, moves each by a grey level or two, whereas different pictures differ
+by tens in most of them. Rows whose signatures are near in all 16 are found by sorting, and compared on
+thumbnails of their canvases. Two canvases show the same picture if their aspects are the same, to a pixel,
+and none of these is above its limit, the second where the short side has 128 pixels or more:
+
+============================================================================  ==========
+mean absolute difference in grey, relative to the contrast, on the thumbnail  0.2, 0.12
+largest difference in grey of 16x16 cells                                     16, 8
+their mean absolute difference in grey                                        3.5
+their mean absolute difference in colour                                      7.5
+============================================================================  ==========
+
+The thumbnail has 64x64 pixels, or 32x32 or 16x16 for short sides below 256 and 128; the contrast is the mean
+absolute deviation from the mean. A canvas is flat where the contrast of its signature's pixels is below 4
+levels of 255: it is like every other one, so it is not compared.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from clsfit.data.canvases import Canvases
+from clsfit.data.child import Canvas
+from clsfit.data.table import SPLITS, SampleTable
+from clsfit.data.threads import over_rows
+
+_SAMPLES = 64  # at least so many pixels of each side make a signature, where there are so many
+_WAVES = 4  # cosines along each side
+_REACH = 4.0  # grey levels by which a coefficient of the same picture may differ
+_FLAT = 4.0
+_COARSE = 16
+_LIMITS = ((256, 64, 0.12, 8.0), (128, 32, 0.12, 8.0), (0, 16, 0.2, 16.0))
+"""From this short side on: the thumbnail's side, the limit relative to the contrast, the limit for a cell."""
+_GREY, _COLOUR = 3.5, 7.5
+_CHUNK = 256  # canvases, or pictures to confirm, per piece of work
+_QUERIES = 2048
+_NEIGHBOURS = 128  # rows to each side in the sorted order that are looked at
+_CONFIRMED = 4  # nearest rows that are compared on canvases
+_BRIGHTNESS, _SORTED_BY = 0, (4, 8, 1, 2, 12)  # the mean, and the coefficients that vary most among pictures
+
+Floats = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int64]
+
+
+def find(table: SampleTable, canvases: Canvases, workers: int) -> dict[int, int]:
+    """Row -> a row of an earlier split (train, val, test) whose canvas shows the same picture.
+
+    Takes memory for 20 numbers a row, whatever the pictures have in common. A picture with hundreds of near
+    doubles is compared with the nearest few.
+
+    Args:
+        table: rows with a split each.
+        canvases: by row of ``table``, not of tier "stream".
+        workers: threads; 0 reads in the caller's.
+    """
+    splits = [table.rows(name) for name in SPLITS]
+    if sum(len(rows) > 0 for rows in splits) < 2:
+        return {}
+    signatures, flat = _signatures(canvases, workers)
+    found: dict[int, int] = {}
+    for number in range(1, len(SPLITS)):
+        earlier = np.concatenate(splits[:number])
+        earlier, later = earlier[~flat[earlier]], splits[number][~flat[splits[number]]]
+        near = {
+            int(later[query]): earlier[rows].tolist()
+            for query, rows in _neighbours(signatures[earlier], signatures[later])
+        }
+        found |= _confirmed(canvases, near, workers)
+    return dict(sorted(found.items()))
+
+
+def unlikeness(one: Canvas, other: Canvas) -> float:
+    """How far two canvases, uint8 [H, W, C] of the same C, are from showing one picture.
+
+    Returns:
+        The largest share of a limit of the module's table that is used up: above 1 they are two pictures;
+        infinite where the aspects differ or ``one`` has no contrast.
+    """
+    (height, width), (down, across) = one.shape[:2], other.shape[:2]
+    if abs(height * across - width * down) > max(height + width, down + across):  # sides are rounded
+        return float("inf")
+    short = min(height, width, down, across)
+    _, side, relative, cell = next(limits for limits in _LIMITS if short >= limits[0])
+    first, second = _thumbnail(one, side), _thumbnail(other, side)
+    grey = first.mean(axis=2)
+    contrast = np.abs(grey - grey.mean()).mean()
+    if not contrast:
+        return float("inf")
+    difference = _cell_means(first) - _cell_means(second)
+    in_grey = np.abs(difference.mean(axis=2))
+    return float(
+        max(
+            np.abs(grey - second.mean(axis=2)).mean() / contrast / relative,
+            in_grey.max() / cell,
+            in_grey.mean() / _GREY,
+            np.abs(difference).mean() / _COLOUR,
+        )
+    )
+
+
+def _signatures(canvases: Canvases, workers: int) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """[N, 16] coefficients in grey levels, and [N] whether a canvas is flat."""
+    number = len(canvases.sizes)
+    coefficients = np.zeros((number, _WAVES * _WAVES), dtype=np.float32)
+    contrast = np.zeros(number, dtype=np.float32)
+    block = canvases.uniform
+
+    def piece(start: int, stop: int) -> None:
+        if block is not None:
+            coefficients[start:stop], contrast[start:stop] = _signature(block[start:stop])
+            return
+        for row in range(start, stop):
+            coefficients[row : row + 1], contrast[row : row + 1] = _signature(canvases.get(row)[np.newaxis])
+
+    over_rows(piece, number, chunk=_CHUNK, workers=workers)
+    return coefficients, contrast < _FLAT
+
+
+def _signature(block: npt.NDArray[np.uint8]) -> tuple[Floats, Floats]:
+    """[n, 16] coefficients and [n] contrasts of canvases [n, H, W, C]."""
+    (down, down_waves), (across, across_waves) = _side(block.shape[1]), _side(block.shape[2])
+    pixels = block[:, down, across, block.shape[3] // 2].astype(np.float32)
+    coefficients = np.asarray(down_waves @ pixels @ across_waves.T, dtype=np.float32).reshape(len(block), -1)
+    pixels -= coefficients[:, :1, np.newaxis]
+    contrasts: Floats = np.mean(np.abs(pixels, out=pixels), axis=(1, 2))
+    return coefficients, contrasts
+
+
+@functools.lru_cache(maxsize=4096)
+def _side(length: int) -> tuple[slice, Floats]:
+    """Which of a side's pixels are taken, and the cosines [4, taken] there, each divided by their number."""
+    step = max(1, length // _SAMPLES)
+    taken = slice(step // 2, None, step)
+    places = (np.arange(length)[taken] + 0.5) / length
+    waves = np.cos(np.pi * np.outer(np.arange(_WAVES), places)) / len(places)
+    return taken, waves.astype(np.float32)
+
+
+def _neighbours(base: Floats, queries: Floats) -> Iterator[tuple[int, Rows]]:
+    """For each query that has any: its number, and the base rows near in all coefficients, ascending.
+
+    The base is sorted by cell, twice the reach wide in five coefficients, and by brightness in a cell. What is
+    in reach of a query lies in two cells per coefficient, so in 32 pieces of the sorted order.
+    """
+    if not len(base):
+        return
+    keys = _keys(_cells(base), base[:, _BRIGHTNESS])
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    for start in range(0, len(queries), _QUERIES):
+        some = queries[start : start + _QUERIES]
+        pieces = [_in_cell(base, keys, order, some, shift) for shift in product((0, 1), repeat=len(_SORTED_BY))]
+        query, row = (np.concatenate(parts) for parts in zip(*pieces, strict=True))
+        distance = np.abs(base[row] - some[query]).sum(axis=1)
+        ranked = np.lexsort((row, distance, query))
+        query, row = query[ranked], row[ranked]
+        for number in np.unique(query).tolist():
+            first, last = np.searchsorted(query, (number, number + 1))
+            yield start + number, np.sort(row[first : min(first + _CONFIRMED, last)])
+
+
+def _in_cell(base: Floats, keys: Rows, order: Rows, queries: Floats, shift: tuple[int, ...]) -> tuple[Rows, Rows]:
+    """Pairs of query and base row in reach, where the base row is in one of the query's cells."""
+    cells, bright = _cells(queries - _REACH) + np.array(shift), queries[:, _BRIGHTNESS]
+    middle = np.searchsorted(keys, _keys(cells, bright))
+    low = np.maximum(np.searchsorted(keys, _keys(cells, bright - _REACH)), middle - _NEIGHBOURS)
+    high = np.minimum(np.searchsorted(keys, _keys(cells, bright + _REACH), side="right"), middle + _NEIGHBOURS)
+    counts = np.maximum(high - low, 0)
+    query = np.repeat(np.arange(len(queries)), counts)
+    row = order[np.arange(len(query)) + np.repeat(low - (np.cumsum(counts) - counts), counts)]
+    near = (np.abs(base[row] - queries[query]) <= _REACH).all(axis=1)
+    return query[near], row[near]
+
+
+def _cells(signatures: Floats) -> Rows:
+    """[n, 5] numbers of cells, from 0: a coefficient is within 255 of 0."""
+    cells: Rows = np.floor(signatures[:, _SORTED_BY] / (2 * _REACH)).astype(np.int64) + 48
+    return cells
+
+
+def _keys(cells: Rows, brightness: Floats) -> Rows:
+    """[n] int64 that sort by cell and, in a cell, by brightness to a 64th of a grey level."""
+    keys = np.zeros(len(cells), dtype=np.int64)
+    for column in cells.T:
+        keys = (keys << 7) | column
+    return (keys << 16) | np.clip(np.round(brightness * 64), 0, 65535).astype(np.int64)
+
+
+def _confirmed(canvases: Canvases, near: dict[int, list[int]], workers: int) -> dict[int, int]:
+    """Row -> the first of the rows ``near`` it that shows the same picture."""
+    rows = sorted(near)
+    found: dict[int, int] = {}
+
+    def piece(start: int, stop: int) -> None:
+        for row in rows[start:stop]:
+            for other in near[row]:
+                if unlikeness(canvases.get(row), canvases.get(other)) <= 1:
+                    found[row] = other
+                    break
+
+    over_rows(piece, len(rows), chunk=_CHUNK // 8, workers=workers)
+    return found
+
+
+def _thumbnail(canvas: Canvas, side: int) -> Floats:
+    """[side, side, C]. The triangle filter is the least troubled by where a smaller picture's pixels lie."""
+    image = Image.fromarray(canvas[:, :, 0] if canvas.shape[2] == 1 else canvas)
+    small = image.resize((side, side), Image.Resampling.BILINEAR)
+    return np.asarray(small, dtype=np.float32).reshape(side, side, -1)
+
+
+def _cell_means(thumbnail: Floats) -> Floats:
+    """[16, 16, C] from [side, side, C]."""
+    size = len(thumbnail) // _COARSE
+    means: Floats = thumbnail.reshape(_COARSE, size, _COARSE, size, -1).mean(axis=(1, 3))
+    return means
