@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -100,3 +101,25 @@ def test_typer_does_not_keep_the_exception_hook(run: Run) -> None:
     before = sys.excepthook
     run("--version")
     assert sys.excepthook is before
+
+
+RANKS = """
+import atexit, sys
+import clsfit.distributed.meeting as meeting
+meeting.Meeting.__init__.__defaults__ = (0.5,)  # seconds to wait for the others
+"""
+
+
+def test_a_rank_ends_without_the_interpreter_s_end(tmp_path: Path) -> None:
+    """torch's threads may wait for a rank that is gone: there the interpreter's end can abort the process."""
+    ends = "atexit.register(print, 'late'); from clsfit.__main__ import start; sys.exit(start())"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ranks = {"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    alone = {"WORLD_SIZE": "1"}
+    for program, env, code, late in ((RANKS + ends, ranks, 7, False), ("import atexit, sys\n" + ends, alone, 0, True)):
+        words = [sys.executable, "-c", program, "train", "digits", "--model", "mlp", "--epochs", "1", "-o", "run"]
+        done = subprocess.run(words, cwd=tmp_path, env=os.environ | env, capture_output=True, text=True)
+        assert done.returncode == code, done.stderr
+        assert ("late" in done.stdout) is late

@@ -14,7 +14,7 @@ import signal, sys
 import clsfit.training
 from clsfit.cli import main
 
-def wait(*args):
+def wait(*args, **more):
     print("ready", flush=True)
     signal.pause()
     signal.pause()
