@@ -66,6 +66,7 @@ class Meeting:
         place, deadline = self.place, time.monotonic() + self._patience
         with self._reaching():
             if self.store.add(f"arrived/{place.rank}", 1) > 1:
+                self._over.set()  # nothing is said in the name of the one who came first
                 raise LostPeerError(
                     f"two processes say that they are {place}",
                     f"they meet at {self.where}",
@@ -144,7 +145,7 @@ class Meeting:
         failed is the last thing that is said.
         """
         self._noticed.set()
-        if self._silent:
+        if self._silent or self._over.is_set():
             self._over.set()
             return
         with suppress(RuntimeError):
