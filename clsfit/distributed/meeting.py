@@ -30,6 +30,7 @@ _ALARMED = 8  # beats, where a connection was closed already
 _BEAT = 0.5  # seconds
 _REACTION = 5.0  # seconds for a rank that knows of a loss to leave by itself
 _FAREWELL = 7.0  # seconds in which the others are expected to leave: a beat and their reaction, and some more
+_SPEAKING = 0.5  # seconds in which a rank that has left says why
 _UNKNOWN = "killed, stopped or cut off"
 _RESUME = "go on by the same command with --resume"
 
@@ -115,6 +116,8 @@ class Meeting:
     def watch(self) -> None:
         """Begins to look after the others, in a thread; fine if that was done already."""
         if self._thread is None:
+            with suppress(RuntimeError):  # the thread will find out why
+                self._ours.add(f"beat/{self.place.rank}", 1)  # now: until its first sign a rank is waited for long
             self._thread = threading.Thread(target=self._watch, name="clsfit-ranks", daemon=True)
             self._thread.start()
             threading.Thread(target=self._listen, name="clsfit-store", daemon=True).start()
@@ -151,9 +154,13 @@ class Meeting:
         with suppress(RuntimeError):
             if failure:
                 self._tell(self.place.rank, failure)
-            self.store.set(f"ended/{self.place.rank}", failure or "done")
-            if failure or (self.place.rank == 0 and not self.place.hosted):
+                self.store.set(f"ended/{self.place.rank}", failure)
                 self._await("ended")
+                time.sleep(_SPEAKING)
+            else:
+                if self.place.rank == 0 and not self.place.hosted:
+                    self._await("ended")
+                self.store.set(f"ended/{self.place.rank}", "done")
         self._over.set()
         if self._thread is not None:
             self._thread.join(_FAREWELL)

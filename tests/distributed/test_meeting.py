@@ -211,6 +211,14 @@ def test_one_that_has_given_no_sign_yet_is_waited_for(apart: Any, place: Any, mo
     leave(apart, *ranks)
 
 
+def test_a_rank_that_watches_has_given_a_sign(apart: Any, place: Any) -> None:
+    """It may be stopped before its thread's first turn."""
+    ranks = met(apart, place)
+    ranks[1].watch()
+    assert ranks[0].store.add("beat/1", 0) >= 1
+    leave(apart, *ranks)
+
+
 def test_one_that_has_ended_is_not_missed(apart: Any, place: Any) -> None:
     ranks = met(apart, place)
     seen, still = {1: -1}, {1: 0}

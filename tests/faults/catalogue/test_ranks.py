@@ -11,6 +11,7 @@ import re
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -239,7 +240,10 @@ def test_ranks_of_one_machine_listen_on_its_loopback_only(broken: Started) -> No
 
 def sockets(pid: int) -> list[tuple[str, str]]:
     """Address and port, in hexadecimal, of each TCP socket on which the process listens."""
-    links = [os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()]
+    links = []
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            links.append(os.readlink(path))
     inodes = {link[len("socket:[") : -1] for link in links if link.startswith("socket:[")}
     found = []
     for table in ("tcp", "tcp6"):
