@@ -124,14 +124,22 @@ def take_in(
         kept = _others(bad, len(table))
         table, made = table.select(kept), made.select(kept)
     own_val = len(table.rows("val")) > 0
-    if recorded is not None:
-        table = split.apply_recorded(table, recorded, accept=accept_changes)
-    table = split.hold_out(table, wishes.val_fraction, wishes.seed)
-    _refuse_unlabelled(table)
+    table = _divided(table, wishes, recorded, accept_changes)
     notes += group_split.describe(table) if table.groups else ()
     if recorded is None or accept_changes:  # else it was said when the run was started
         notes += leaks.describe(source, table, wishes.workers, scan.digests, canvases=made, strict=strict)
     return Intake(table, made, prepare, size, own_val, left_out, fingerprint, notes)
+
+
+def _divided(
+    table: SampleTable, wishes: Wishes, recorded: Sequence[Mapping[str, str]] | None, accept_changes: bool
+) -> SampleTable:
+    """The table with a split for every picture: the recorded one, the data set's own, or a new one."""
+    if recorded is not None:
+        table = split.apply_recorded(table, recorded, accept=accept_changes)
+    table = split.hold_out(table, wishes.val_fraction, wishes.seed)
+    _refuse_unlabelled(table)
+    return table
 
 
 def _form(scan: checks.Scan, good: npt.NDArray[np.int64], wishes: Wishes) -> tuple[Prepare, tuple[int, int]]:

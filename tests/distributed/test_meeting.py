@@ -122,9 +122,8 @@ def test_a_port_in_use_is_named(place: Any) -> None:
 
 def test_the_store_listens_on_the_loopback_only(apart: Any, place: Any) -> None:
     ranks = met(apart, place)
-    with socket.socket() as other:  # of another address of this machine the port is free
-        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        other.bind(("127.0.0.2", place(0).port))
+    with pytest.raises(ConnectionRefusedError):  # at another address of this machine nobody answers
+        socket.create_connection(("127.0.0.2", place(0).port), 5).close()
     leave(apart, *ranks)
 
 
@@ -140,7 +139,11 @@ def test_two_of_one_rank(apart: Any, place: Any) -> None:
 def test_a_second_start_by_the_launcher_is_a_new_meeting(apart: Any, place: Any) -> None:
     ranks = met(apart, place)
     found = [apart(come, place(rank, hosted=True, attempt=1)) for rank in range(2)]
-    leave(apart, *(each.result(LIMIT) for each in found))
+    second = [each.result(LIMIT) for each in found]
+    second[0].store.set("said", "in the second")
+    assert second[1].store.get("said") == b"in the second"
+    assert not ranks[0].store.check(["said"])
+    leave(apart, *second)
     leave(apart, *ranks)
 
 
