@@ -74,11 +74,11 @@ def save(run: Run) -> None:
     """
     directory, started = run.directory, time.monotonic()
     sums = run.ranks.merged(run.sums, run.new_sums)
+    told, run.save_told = run.save_told, False
     if directory is None:
         return
     taken = snapshot(run, sums)
     copying = time.monotonic() - started
-    told, run.save_told = run.save_told, False
 
     def write() -> None:
         begun = time.monotonic()

@@ -158,11 +158,15 @@ class Group:
 
     def settle(self, run: Run) -> None:
         """See :class:`clsfit.engine.ranks.Ranks`."""
-        mine = [run.interrupt, run.save_told or (self.rank == 0 and run.save_due), run.stop_reason]
-        asks = [json.loads(each) for each in self._exchange.gather(json.dumps(mine).encode())]
-        run.leaving = next((interrupt for interrupt, _, _ in asks if interrupt), 0)
-        run.save_due = any(save for _, save, _ in asks)
-        run.stop_reason = next((reason for _, _, reason in asks if reason), "")
+        mine = [run.interrupt, run.save_told, self.rank == 0 and run.save_due, run.stop_reason]
+        interrupts, told, due, reasons = zip(
+            *(json.loads(each) for each in self._exchange.gather(json.dumps(mine).encode())), strict=True
+        )
+        run.leaving = next(filter(None, interrupts), 0)
+        # of what was gathered only: a signal that came meanwhile is known to this rank alone
+        run.save_due = any(told) or any(due)
+        run.save_told = run.save_told or any(told)
+        run.stop_reason = next(filter(None, reasons), "")
 
     def same(self, saved: Checkpoint | None) -> Checkpoint | None:
         """See :class:`clsfit.engine.ranks.Ranks`; the others get its content."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -117,6 +118,20 @@ def test_a_signal_to_any_rank_saves_and_ends_all(
     again = start_ranks(number, output)
     assert set(again.codes(within=240)) == {0}, again.said
     assert outcome(output) == expected
+
+
+@pytest.mark.parametrize("rank", [1, pytest.param(0, marks=pytest.mark.faults)])
+def test_sigusr1_to_any_rank_saves_once_and_all_go_on(
+    rank: int, start_ranks: Started, until_rows: Callable[..., bool], tmp_path: Path
+) -> None:
+    output = tmp_path / "run"
+    team = start_ranks(2, output, "--callback.checkpoint.every_steps", "100000")
+    assert until_rows(team, output, 2), team.said
+    team.processes[rank].send_signal(signal.SIGUSR1)
+    assert team.codes(within=240) == [0, 0], team.said
+    saves = [int(step) for step in re.findall(r"checkpoint of step (\d+) saved", (output / "log.txt").read_text())]
+    assert len(saves) == 3, saves  # at the start, when told, and at the end
+    assert saves[0] == 0 < saves[1] < saves[2]
 
 
 @pytest.mark.faults
