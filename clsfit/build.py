@@ -25,7 +25,7 @@ from clsfit.engine.records import Monitor
 from clsfit.engine.report import Reporter
 from clsfit.engine.run import Run
 from clsfit.errors import ConfigError, printable
-from clsfit.factory import added_option, build_module, check_loss, check_model, check_when, make, tried
+from clsfit.factory import added_option, build_module, check_loss, check_model, check_when, make, maker, tried
 from clsfit.pipeline.augment import Augmentation
 from clsfit.pipeline.batches import Window, batch_bounds, windows
 from clsfit.pipeline.finish import Finish
@@ -86,7 +86,7 @@ def build_run(
     ]
     filled |= {"steps_per_epoch": len(steps), "total_steps": settings.epochs * len(steps)}
     optimizer, scheduler = _stepping(config, filled, model, loss)
-    metrics = {choice.name: partial(make, choice, filled) for choice in config.all("metric")}
+    metrics = {choice.name: maker(choice, filled) for choice in config.all("metric")}
     run = Run(
         model=model,
         loss=loss,

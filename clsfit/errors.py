@@ -122,4 +122,6 @@ class TerminatedRunError(ClsfitError):
 
 def printable(text: str) -> str:
     """``text`` with control characters escaped, so that a file name cannot steer a terminal."""
+    if text.isprintable():  # as nearly every one is
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)

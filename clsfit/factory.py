@@ -35,29 +35,45 @@ def make(selection: Selection, filled: Mapping[str, Any]) -> Any:
     Raises:
         PluginError: the target cannot be imported, or its factory raised.
     """
-    factory = selection.offer.load()
-    options = own_options(selection)
-    try:
-        listed = FILLED & inspect.signature(factory).parameters.keys()
-        missing = sorted(name for name in listed if name not in filled)
-        if missing:
-            raise TypeError(f"a {selection.offer.kind} gets no {', '.join(missing)}")
-        thing = factory(**options, **{name: filled[name] for name in listed})
-    except ClsfitError:
-        raise
-    except (Exception, SystemExit) as error:
-        if scarce := shortage(error):
-            raise scarce from error
-        offer = selection.offer
-        raise PluginError(
-            f"{offer.kind} {offer.name!r} cannot be built: {type(error).__name__}: {error}",
-            f"of {offer.distribution} {offer.version}",
-            "check its options with: clsfit plugins show " + offer.name,
-        ) from error
-    lacking = [name for name in _OWED.get(selection.offer.kind, ()) if not hasattr(thing, name)]
-    if lacking:
-        raise _broken(selection.offer, f"its {type(thing).__name__} has no {', '.join(lacking)}")
-    return thing
+    return maker(selection, filled)()
+
+
+def maker(selection: Selection, filled: Mapping[str, Any]) -> Callable[[], Any]:
+    """:func:`make` for as many objects as are wanted: what the factory takes is looked up once."""
+    offer, factory, options = selection.offer, selection.offer.load(), own_options(selection)
+    listed: dict[str, Any] | None = None
+
+    def build() -> Any:
+        nonlocal listed
+        try:
+            if listed is None:
+                listed = _listed(offer, factory, filled)
+            thing = factory(**options, **listed)
+        except ClsfitError:
+            raise
+        except (Exception, SystemExit) as error:
+            if scarce := shortage(error):
+                raise scarce from error
+            raise PluginError(
+                f"{offer.kind} {offer.name!r} cannot be built: {type(error).__name__}: {error}",
+                f"of {offer.distribution} {offer.version}",
+                "check its options with: clsfit plugins show " + offer.name,
+            ) from error
+        lacking = [name for name in _OWED.get(offer.kind, ()) if not hasattr(thing, name)]
+        if lacking:
+            raise _broken(offer, f"its {type(thing).__name__} has no {', '.join(lacking)}")
+        return thing
+
+    return build
+
+
+def _listed(offer: Offer, factory: Callable[..., Any], filled: Mapping[str, Any]) -> dict[str, Any]:
+    """What of ``filled`` the factory's signature lists."""
+    names = FILLED & inspect.signature(factory).parameters.keys()
+    missing = sorted(name for name in names if name not in filled)
+    if missing:
+        raise TypeError(f"a {offer.kind} gets no {', '.join(missing)}")
+    return {name: filled[name] for name in names}
 
 
 def own_options(selection: Selection) -> dict[str, Any]:

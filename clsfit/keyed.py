@@ -24,7 +24,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Key", "key", "permutation", "step_seed", "uniform", "uniform_torch"]
+__all__ = ["Key", "key", "permutation", "step_seed", "step_seeds", "uniform", "uniform_torch"]
 
 _MASK = (1 << 64) - 1
 _GAMMA = 0x9E3779B97F4A7C15  # splitmix64's increment, the golden ratio in 64 bits
@@ -65,14 +65,16 @@ def _joined(state: int, part: int) -> int:
 def _bits(base: int, index: npt.NDArray[np.integer], draws: int) -> npt.NDArray[np.uint64]:
     """[B, draws] uint64: draw j of sample i under key ``base``."""
 
-    def mix(z: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(_MIX1)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(_MIX2)
-        return z ^ (z >> np.uint64(31))
-
-    sample = mix(index.astype(np.uint64)[:, None] * np.uint64(_GAMMA) + np.uint64(base))
+    sample = _mix_array(index.astype(np.uint64)[:, None] * np.uint64(_GAMMA) + np.uint64(base))
     count = np.arange(1, draws + 1, dtype=np.uint64) * np.uint64(_DRAW)
-    return mix(sample + count)
+    return _mix_array(sample + count)
+
+
+def _mix_array(z: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """:func:`_mix_int` of each."""
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(_MIX1)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(_MIX2)
+    return z ^ (z >> np.uint64(31))
 
 
 def uniform(base: int, index: npt.NDArray[np.integer], draws: int) -> npt.NDArray[np.float64]:
@@ -119,6 +121,14 @@ def step_seed(seed: int, step: int) -> int:
     It is ``key(seed, "step", step) >> 1``.
     """
     return _joined(_step_key(seed), step) >> 1
+
+
+def step_seeds(seed: int, first: int, count: int) -> list[int]:
+    """:func:`step_seed` of ``count`` steps from ``first`` on, which costs less than one by one."""
+    steps = np.arange(first, first + count, dtype=np.uint64)
+    base = np.uint64((_step_key(seed) + _GAMMA) & _MASK)
+    seeds: list[int] = (_mix_array(steps * np.uint64(_MIX1) + base) >> np.uint64(1)).tolist()
+    return seeds
 
 
 @cache

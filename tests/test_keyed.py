@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clsfit import keyed
-from clsfit.keyed import Key, key, permutation, step_seed, uniform, uniform_torch
+from clsfit.keyed import Key, key, permutation, step_seed, step_seeds, uniform, uniform_torch
 
 KEYS = st.integers(0, 2**64 - 1)
 SEEDS = st.integers(-(2**63), 2**63 - 1)
@@ -82,6 +82,11 @@ def test_keys_are_64_bits(seed: int, parts: list[int | str]) -> None:
 @given(SEEDS, st.integers(0, 2**40))
 def test_step_seeds_fit_torch(seed: int, step: int) -> None:
     assert 0 <= step_seed(seed, step) < 2**63
+
+
+@given(SEEDS, st.integers(0, 2**40), st.integers(0, 20))
+def test_step_seeds_in_a_row_are_those_of_each(seed: int, first: int, count: int) -> None:
+    assert step_seeds(seed, first, count) == [step_seed(seed, step) for step in range(first, first + count)]
 
 
 @given(KEYS, st.lists(st.integers(0, 2**62), min_size=1, max_size=30), st.integers(1, 12))

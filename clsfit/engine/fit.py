@@ -27,7 +27,7 @@ from clsfit.engine.signals import interruptible, leave_if_interrupted
 from clsfit.engine.step import clearing
 from clsfit.engine.sums import undefined_notes
 from clsfit.errors import DivergedError, ResourceError
-from clsfit.keyed import step_seed
+from clsfit.keyed import step_seeds
 from clsfit.pipeline.batches import Window
 from clsfit.pipeline.loader import Batch
 
@@ -76,8 +76,8 @@ def train_epoch(run: Run) -> None:
     forward, way = run.mode.begin(run, watch, run.epoch_batches())
     again = Closure(run, watch, forward)
     started = time.perf_counter() - run.train_seconds
-    for window in steps(run):
-        reseed(run.device, step_seed(seed, run.step))
+    for window, own_seed in zip(steps(run), step_seeds(seed, run.step, run.steps_per_epoch), strict=False):
+        reseed(run.device, own_seed)
         for batches, add, may_step in way(window):  # once, or never where a CUDA graph does it all
             again.batches, again.window, totals = [], window, []
             for _ in window.bounds:

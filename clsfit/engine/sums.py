@@ -12,7 +12,7 @@ from clsfit.contracts import Metric, PerClassMetric
 from clsfit.engine.state import attributes, restore_attributes
 from clsfit.errors import printable
 
-_CHUNK_BATCHES = 16
+_CHUNK_BATCHES = 64
 _CHUNK_BYTES = 8 << 20
 _NAMED = 10  # classes in one line
 

@@ -24,6 +24,7 @@ from clsfit.data.decode import PictureError
 from clsfit.pipeline import warp
 from clsfit.pipeline.augment import Augmentation, Drawn, Parameters, look_up
 from clsfit.pipeline.batches import Bounds
+from clsfit.pipeline.buffers import Buffers
 from clsfit.pipeline.finish import Finish
 from clsfit.pipeline.resident import Resident, move, send, why_not
 from clsfit.pipeline.workers import in_order
@@ -122,6 +123,7 @@ class Loader:
             for given in (weights, class_weights)
         )
         self._memory_format, self._tolerate = memory_format, tolerate
+        self._buffers = Buffers()
         self._why_not = why_not(canvases, finish, self._device)
         self._store = None if self._why_not else Resident(canvases, finish, self._device)
         self.tier: str = "resident" if self._store is not None else canvases.tier
@@ -201,7 +203,8 @@ class Loader:
             soft = targets.is_floating_point()
             by_class = targets.to(own.dtype) @ own if soft else own.index_select(0, targets)
             weights = by_class if weights is None else weights * by_class
-        return Batch(self._finish.normalise(images, self._memory_format), targets, weights, rows, errors)
+        values = self._finish.normalise(images, self._memory_format, self._buffers)
+        return Batch(values, targets, weights, rows, errors)
 
     def _resident(self, store: Resident, rows: Ints, bounds: Sequence[Bounds], epoch: int | None) -> Iterator[Batch]:
         high, wide = self._finish.input_size
@@ -261,7 +264,10 @@ class Loader:
         """uint8 [B, h, w, C] on the host, matrices done, and what could not be read."""
         size, count = self._finish.input_size, len(job.rows)
         shape = (count, *size, self._finish.channels)
-        pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
+        if self._device.type == "cuda":
+            pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+        else:
+            pixels = self._buffers.empty(shape, dtype=torch.uint8)
         flips, sizes = np.zeros((count, 2), dtype=np.bool_), np.ones((count, 2), dtype=np.int64)
         errors: dict[int, str] = {}
         groups: list[Drawn] = []

@@ -85,12 +85,12 @@ class LightOptimizer(torch.optim.Optimizer):
                 loss = closure()
         update = self.fused if self._step_supports_amp_scaling else self.foreach
         recorded = torch.is_grad_enabled()
-        torch.set_grad_enabled(False)  # what no_grad does, in half its time
+        torch._C._set_grad_enabled(False)  # what no_grad does, in a fraction of its time
         try:
             for group, parameters, gradients in self._gathered():
                 update(group, parameters, gradients, [self.state[p] for p in parameters])
         finally:
-            torch.set_grad_enabled(recorded)
+            torch._C._set_grad_enabled(recorded)
         return loss
 
     def _gathered(self) -> list[tuple[dict[str, Any], list[Tensor], list[Tensor]]]:
@@ -101,17 +101,18 @@ class LightOptimizer(torch.optim.Optimizer):
         """
         found: list[tuple[dict[str, Any], list[Tensor], list[Tensor]]] = []
         for group in self.param_groups:
-            parameters = [p for p in group["params"] if p.grad is not None]
-            gradients = [p.grad for p in parameters]
-            if not parameters:
+            parameters: list[Tensor] = group["params"]
+            gradients = [gradient for p in parameters if (gradient := p.grad) is not None]
+            if not gradients:
                 continue
+            if len(gradients) < len(parameters):
+                parameters = [p for p in parameters if p.grad is not None]
             if not self._step_supports_amp_scaling:
                 if group["weight_decay"] != 0:
                     gradients = self.decay(group, parameters, gradients)
                 if found and self.rule(found[-1][0]) == self.rule(group):
-                    found[-1][1].extend(parameters)
-                    found[-1][2].extend(gradients)
-                    continue
+                    first, others, theirs = found.pop()
+                    group, parameters, gradients = first, others + parameters, theirs + gradients
             found.append((group, parameters, gradients))
         return found
 
