@@ -1,9 +1,9 @@
 """Batches from canvases: the same bits from every tier, for any number of workers.
 
-Two forms. *Resident*: all canvases have the input size, so that they lie on the device as one uint8
-tensor and several micro-batches are made by one indexing. *Per sample*: canvases are cut one by one,
-whole micro-batches in worker threads (decoding and resizing release the interpreter's lock), and
-delivered in order.
+Where all canvases have the input size, they lie on the device as one uint8 tensor, and several micro-batches
+are made by one indexing. Others are cut, whole micro-batches in worker threads, delivered in order, in one of
+two forms, which follows from the kind of device: one by one on the host (:mod:`clsfit.pipeline.samples`), or many
+at once on the device (:mod:`clsfit.pipeline.boxes`).
 
 Pictures stay uint8 until they are on the device; normalising is the last step there.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +20,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from clsfit.data.decode import PictureError
-from clsfit.pipeline import warp
 from clsfit.pipeline.augment import Augmentation, Drawn, Parameters, look_up
 from clsfit.pipeline.batches import Bounds
+from clsfit.pipeline.boxes import InBatches
 from clsfit.pipeline.buffers import Buffers
 from clsfit.pipeline.finish import Finish
-from clsfit.pipeline.resident import Resident, move, send, why_not
+from clsfit.pipeline.jobs import Cut, Cutter, Draws, Job, Reader
+from clsfit.pipeline.resident import Form, Resident, form_of, send, store_of, why_not
+from clsfit.pipeline.samples import OneByOne
 from clsfit.pipeline.workers import in_order
 
 if TYPE_CHECKING:
@@ -39,8 +40,6 @@ _CHUNK_BYTES = 8 << 20  # of normalised pictures: about what a core's share of t
 _NONE: Ints = np.zeros(0, dtype=np.int64)
 Share = Callable[[Bounds], Bounds | None]
 """What of a micro-batch is this rank's: [start, stop) within it, or None."""
-
-_GROUP = 16  # canvases held at once while a batch is cut; streamed ones are large
 
 
 @dataclass(slots=True)
@@ -62,21 +61,6 @@ class Batch:
     errors: dict[int, str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """A micro-batch to be cut; everything random is already drawn.
-
-    Without chance nothing is: what is always applied follows from the canvases' sizes, which a stream
-    that was never checked does not know before they are decoded.
-    """
-
-    rows: Ints
-    positions: Ints
-    epoch: int | None
-    drawn: Drawn | None
-    applied: list[Parameters]
-
-
 class Loader:
     """Makes batches of rows of one table, in any order.
 
@@ -87,12 +71,13 @@ class Loader:
         device: where batches go.
         augments: for passes that give an epoch; others apply what of them is ``always``. None: none.
         seed: the run's.
-        workers: threads for the per-sample form; 0: the calling thread. Where processes decode, threads wait
-            for them and do the rest.
+        workers: threads for the host's part where pictures are cut; 0: the calling thread. Where processes decode,
+            threads wait for them and do the rest.
         weights: [N], a weight per row, or None.
         class_weights: [K], a weight per class, times the row's; or None. Of soft targets it is their mean.
         memory_format: of the batches' images.
         tolerate: an unreadable picture is black and listed in :attr:`Batch.errors`, not an error.
+        form: how pictures are cut; None: as the kind of ``device`` has it. A batch's bits depend on it.
 
     Attributes:
         tier: ``resident``, ``memory``, ``disk`` or ``stream``.
@@ -112,34 +97,42 @@ class Loader:
         class_weights: npt.NDArray[np.floating[Any]] | None = None,
         memory_format: torch.memory_format = torch.contiguous_format,
         tolerate: bool = False,
+        form: Form | None = None,
     ) -> None:
         self._canvases, self._finish, self._device = canvases, finish, torch.device(device)
-        self._augments = augments or Augmentation([])
-        self._without_chance = self._augments.without_chance()
-        self._seed, self._workers = seed, workers
+        self._draws = Draws(finish, augments or Augmentation([]), seed)
+        self._workers, self._form = workers, form or form_of(self._device)
         self._targets = send(np.ascontiguousarray(targets, dtype=np.int64), self._device)
         self._weights, self._class_weights = (
             None if given is None else send(np.ascontiguousarray(given, dtype=np.float32), self._device)
             for given in (weights, class_weights)
         )
-        self._memory_format, self._tolerate = memory_format, tolerate
-        self._buffers = Buffers()
-        self._why_not = why_not(canvases, finish, self._device)
-        self._store = None if self._why_not else Resident(canvases, finish, self._device)
+        self._memory_format, self._buffers = memory_format, Buffers()
+        self._why_not = why_not(canvases, finish, self._device, self._form)
+        self._store = None if self._why_not else store_of(canvases, finish, self._device, self._form, workers)
+        self._cutter = self._cutter_of(Reader(canvases, finish, self._draws, tolerate))
         self.tier: str = "resident" if self._store is not None else canvases.tier
 
+    def _cutter_of(self, reader: Reader) -> Cutter:
+        if self._form == "sample":
+            return OneByOne(reader, self._device, self._buffers)
+        return InBatches(reader, self._device, None if isinstance(self._store, Resident) else self._store)
+
     def describe(self) -> str:
-        """One line for the user: which tier, and why."""
+        """One line for the user: which tier, and why; and how pictures are cut."""
         decoded_by = self._canvases.decoded_by
         decoded = f", decoded by {decoded_by}" if decoded_by else ""
         if self._store is not None:
-            size = self._store.store.numel() / 2**20
-            where = f"resident on {self._device}{decoded}"
-            return f"{len(self._targets):,} pictures of the input size, {size:.1f} MiB, {where}"
+            high, wide = self._canvases.sizes.max(0).tolist()
+            size = "the input size" if isinstance(self._store, Resident) else f"up to {high}x{wide}"
+            form = f", {self._cutter.form}" if self._form == "batch" else ""
+            where = f"{self._store.store.numel() / 2**20:.1f} MiB, resident on {self._device}{decoded}{form}"
+            return f"{len(self._targets):,} pictures of {size}, {where}"
         workers = f"{self._workers} threads" if self._workers else "no threads"
         if self.tier == "stream" and decoded_by:
             workers, decoded = decoded_by, ""
-        return f"{self.tier} ({self._canvases.why}){decoded}, {workers}; not resident: {self._why_not}"
+        how = f"{workers}, {self._cutter.form}"
+        return f"{self.tier} ({self._canvases.why}){decoded}, {how}; not resident: {self._why_not}"
 
     def batches(
         self, rows: Ints, bounds: Sequence[Bounds], *, epoch: int | None = None, share: Share | None = None
@@ -161,28 +154,12 @@ class Loader:
         rows = np.ascontiguousarray(rows, dtype=np.int64)
         if share is not None:
             shares = [share(whole) for whole in bounds]
-            if self._chosen(epoch).applies:  # it mixes samples of different ranks: each makes the whole
-                return _cut(self.batches(rows, bounds, epoch=epoch), bounds, shares)
+            if self._draws.chosen(epoch).applies:  # it mixes samples of different ranks: each makes the whole
+                return _parts(self.batches(rows, bounds, epoch=epoch), bounds, shares)
             bounds = [own for own in shares if own is not None]
-        if self._store is not None:
+        if isinstance(self._store, Resident):
             return self._resident(self._store, rows, bounds, epoch)
-        return self._per_sample(rows, bounds, epoch)
-
-    def _chosen(self, epoch: int | None) -> Augmentation:
-        return self._without_chance if epoch is None else self._augments
-
-    def _draw(self, positions: Ints, sizes: Ints, epoch: int | None) -> Drawn:
-        """Matrices and tables of samples whose canvases have ``sizes`` [N, 2]."""
-        if not self._chosen(epoch):
-            return Drawn(None, None)
-        extents = self._finish.extents(sizes)
-        return self._chosen(epoch).draw(self._seed, epoch or 0, positions, extents, self._finish.input_size)
-
-    def _draw_applied(self, positions: Ints, sizes: Ints, epoch: int | None) -> list[Parameters]:
-        """For what changes a micro-batch as a whole, whose canvases have ``sizes`` [B, 2]."""
-        if not self._chosen(epoch).applies:
-            return []
-        return self._chosen(epoch).draw_applied(self._seed, epoch or 0, positions, self._finish.extents(sizes))
+        return self._cut(rows, bounds, epoch)
 
     def _complete(
         self,
@@ -197,7 +174,7 @@ class Loader:
         targets = self._targets.index_select(0, index)
         weights = None if self._weights is None else self._weights.index_select(0, index)
         if applied:
-            images, targets, weights = self._chosen(epoch).apply(images, targets, applied, weights)
+            images, targets, weights = self._draws.chosen(epoch).apply(images, targets, applied, weights)
         if self._class_weights is not None:
             own = self._class_weights
             soft = targets.is_floating_point()
@@ -208,7 +185,7 @@ class Loader:
 
     def _resident(self, store: Resident, rows: Ints, bounds: Sequence[Bounds], epoch: int | None) -> Iterator[Batch]:
         high, wide = self._finish.input_size
-        chosen = self._chosen(epoch)
+        chosen = self._draws.chosen(epoch)
         for chunk in _chunks(bounds, _CHUNK_BYTES // (4 * self._finish.channels * high * wide)):
             lengths = [stop - start for start, stop in chunk]
             first, last = chunk[0][0], chunk[-1][1]
@@ -221,14 +198,14 @@ class Loader:
             ends = list(accumulate(lengths))
             parts = [part[end - length : end] for end, length in zip(ends, lengths, strict=True)]
             index = send(part, self._device)
-            drawn = self._draw(positions, self._canvases.sizes[part], epoch) if chosen else Drawn(None, None)
+            drawn = self._draws.draw(positions, self._canvases.sizes[part], epoch) if chosen else Drawn(None, None)
             images = store.gather(part, index, drawn)
             if chosen.applies:  # what mixes the samples of a micro-batch must see it as it is
                 pieces = zip(
                     images.split_with_sizes(lengths), parts, index.split_with_sizes(lengths), chunk, strict=True
                 )
                 for pixels, own, own_index, (start, stop) in pieces:
-                    applied = self._draw_applied(np.arange(start, stop), self._canvases.sizes[own], epoch)
+                    applied = self._draws.draw_applied(np.arange(start, stop), self._canvases.sizes[own], epoch)
                     yield self._complete(pixels, own, own_index, epoch, applied, {})
                 continue
             whole = self._complete(images, part, index, epoch, [], {})
@@ -245,72 +222,30 @@ class Loader:
             for pixels, targets, weight, own in split:
                 yield Batch(pixels, targets, weight, own, {})
 
-    def _per_sample(self, rows: Ints, bounds: Sequence[Bounds], epoch: int | None) -> Iterator[Batch]:
-        jobs = (self._job(rows[start:stop], np.arange(start, stop), epoch) for start, stop in bounds)
-        if self._device.type == "cpu":
+    def _cut(self, rows: Ints, bounds: Sequence[Bounds], epoch: int | None) -> Iterator[Batch]:
+        def job(start: int, stop: int) -> Job:
+            part = rows[start:stop]
+            return self._draws.job(part, np.arange(start, stop), epoch, self._canvases.sizes[part])
+
+        jobs = (job(start, stop) for start, stop in bounds)
+        if self._device.type == "cpu" and self._form == "sample":  # nothing is left for another device
             yield from in_order(self._cut_and_complete, jobs, self._workers)
             return
-        for job, pixels, errors in in_order(self._cut, jobs, self._workers):
-            yield self._hand_over(job, move(pixels, self._device), errors)
+        for cut in in_order(self._cutter.cut, jobs, self._workers):
+            yield self._completed(cut)
 
-    def _job(self, rows: Ints, positions: Ints, epoch: int | None) -> _Job:
-        if epoch is None:
-            return _Job(rows, positions, None, None, [])
-        sizes = self._canvases.sizes[rows]
-        drawn, applied = self._draw(positions, sizes, epoch), self._draw_applied(positions, sizes, epoch)
-        return _Job(rows, positions, epoch, drawn, applied)
+    def _cut_and_complete(self, job: Job, stop: threading.Event) -> Batch:
+        return self._completed(self._cutter.cut(job, stop))
 
-    def _cut(self, job: _Job, stop: threading.Event) -> tuple[_Job, torch.Tensor, dict[int, str]]:
-        """uint8 [B, h, w, C] on the host, matrices done, and what could not be read."""
-        size, count = self._finish.input_size, len(job.rows)
-        shape = (count, *size, self._finish.channels)
-        if self._device.type == "cuda":
-            pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
-        else:
-            pixels = self._buffers.empty(shape, dtype=torch.uint8)
-        flips, sizes = np.zeros((count, 2), dtype=np.bool_), np.ones((count, 2), dtype=np.int64)
-        errors: dict[int, str] = {}
-        groups: list[Drawn] = []
-        for first in range(0, count, _GROUP):
-            last = min(first + _GROUP, count)
-            canvases = []
-            for k in range(first, last):
-                if stop.is_set():
-                    return job, pixels, errors  # nobody will look at it
-                canvases.append(self._canvas(int(job.rows[k]), k, errors))
-            own: Ints = np.array([canvas.shape[:2] for canvas in canvases], dtype=np.int64)
-            sizes[first:last] = own
-            drawn = None if job.drawn is None else job.drawn.part(first, last)
-            groups.append(drawn or self._draw(job.positions[first:last], own, None))
-            plan = warp.plan(size, own, self._finish.windows(own), groups[-1].matrices)
-            for k, canvas in enumerate(canvases):
-                warp.cut(canvas, plan, k, pixels[first + k])
-            flips[first:last] = plan.flips
-        if job.drawn is None:
-            job = replace(job, drawn=Drawn.joined(groups), applied=self._draw_applied(job.positions, sizes, None))
-        return job, warp.flip_(pixels, flips), errors
-
-    def _canvas(self, row: int, k: int, errors: dict[int, str]) -> npt.NDArray[np.uint8]:
-        try:
-            canvas: npt.NDArray[np.uint8] = self._canvases.get(row)
-            return canvas
-        except PictureError as error:
-            if not self._tolerate:
-                raise
-            errors[k] = str(error)
-            return np.zeros((1, 1, self._finish.channels), dtype=np.uint8)
-
-    def _cut_and_complete(self, job: _Job, stop: threading.Event) -> Batch:
-        return self._hand_over(*self._cut(job, stop))
-
-    def _hand_over(self, job: _Job, pixels: torch.Tensor, errors: dict[int, str]) -> Batch:
-        images = pixels.permute(0, 3, 1, 2)
+    def _completed(self, cut: Cut) -> Batch:
+        images, job = cut.images(), cut.job
         if job.drawn is not None and job.drawn.tables is not None:
             images = look_up(images, send(job.drawn.tables, self._device))
-        return self._complete(images, job.rows, send(job.rows, self._device), job.epoch, job.applied, errors)
+        index = send(job.rows, self._device)
+        return self._complete(images, job.rows, index, job.epoch, job.applied, cut.errors)
 
 
-def _cut(batches: Iterator[Batch], bounds: Sequence[Bounds], shares: Sequence[Bounds | None]) -> Iterator[Batch]:
+def _parts(batches: Iterator[Batch], bounds: Sequence[Bounds], shares: Sequence[Bounds | None]) -> Iterator[Batch]:
     """Of each batch the samples of its share."""
     for batch, whole, own in zip(batches, bounds, shares, strict=True):
         if own is not None:

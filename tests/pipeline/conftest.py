@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from clsfit.data.decode import PictureError
+from clsfit.data.table import SampleTable
 
 
 class FakeCanvases:
@@ -24,6 +25,20 @@ class FakeCanvases:
     def get(self, row):
         if row in self.unreadable:
             raise PictureError("a broken header")
+        return self.arrays[row]
+
+
+class Source:
+    """A data set of pixel arrays, as a plugin's may be, of at most seven classes."""
+
+    def __init__(self, arrays, targets):
+        self.arrays, self.targets = arrays, targets
+
+    def table(self):
+        names, blank = tuple(f"{i}.png" for i in range(len(self.arrays))), ("",) * len(self.arrays)
+        return SampleTable(names, tuple("abcdefg"), self.targets, blank, blank, None)
+
+    def read(self, row):
         return self.arrays[row]
 
 
@@ -114,7 +129,14 @@ class Mix:
 @pytest.fixture
 def fakes():
     return SimpleNamespace(
-        Canvases=FakeCanvases, HFlip=HFlip, Crop=Crop, Rotate=Rotate, Zoom=Zoom, Brighten=Brighten, Mix=Mix
+        Canvases=FakeCanvases,
+        Source=Source,
+        HFlip=HFlip,
+        Crop=Crop,
+        Rotate=Rotate,
+        Zoom=Zoom,
+        Brighten=Brighten,
+        Mix=Mix,
     )
 
 

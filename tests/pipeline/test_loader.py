@@ -12,7 +12,6 @@ from clsfit import keyed
 from clsfit.data.canvases import build
 from clsfit.data.decode import PictureError
 from clsfit.data.prepare import Prepare
-from clsfit.data.table import SampleTable
 from clsfit.errors import PluginError
 from clsfit.pipeline import Augmentation, Finish, Loader, batch_bounds
 from clsfit.pipeline.batches import part
@@ -288,10 +287,10 @@ def test_describe_says_the_tier_and_the_reason(fakes, noise):
 def test_describe_says_which_processes_decode(fakes, noise):
     by = "2 processes (spawn)"
     streamed = loader(fakes.Canvases(noise(COUNT, SIDE + 1), tier="stream", decoded_by=by), workers=2).describe()
-    assert f"the test says so), {by}; " in streamed
+    assert f"the test says so), {by}, cut one by one; " in streamed
     assert "threads" not in streamed
     kept = loader(fakes.Canvases(noise(COUNT, SIDE + 1), decoded_by=by), workers=3).describe()
-    assert f"the test says so), decoded by {by}, 3 threads; " in kept
+    assert f"the test says so), decoded by {by}, 3 threads, cut one by one; " in kept
     resident = loader(fakes.Canvases(noise(COUNT, SIDE), uniform=True, decoded_by=by)).describe()
     assert resident.endswith(f"resident on cpu, decoded by {by}")
 
@@ -303,24 +302,10 @@ def test_unknown_sizes_do_without_augmentation(fakes, noise):
     assert_equal(passed(loader(canvases), epoch=None), expected)
 
 
-class ManySizes:
-    """A data set of pixel arrays, as a plugin's may be."""
-
-    def __init__(self, arrays):
-        self.arrays = arrays
-
-    def table(self):
-        names = tuple(f"{i}.png" for i in range(len(self.arrays)))
-        return SampleTable(names, tuple("abcdefg"), TARGETS, ("",) * COUNT, ("",) * COUNT, None)
-
-    def read(self, row):
-        return self.arrays[row]
-
-
 @pytest.mark.parametrize("sizes", [SIDE, (9, 30)])
 @pytest.mark.parametrize("kind", ["all", "together"])
 def test_every_tier_of_real_canvases_gives_the_same_bits(fakes, noise, tmp_path, sizes, kind):
-    source, prepare = ManySizes(noise(COUNT, sizes)), Prepare(3, None)
+    source, prepare = fakes.Source(noise(COUNT, sizes), TARGETS), Prepare(3, None)
     made = {}
     for cache in ("memory", "disk", "off"):
         canvases, bad = build(

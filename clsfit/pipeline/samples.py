@@ -1,0 +1,43 @@
+"""Pictures cut one by one on the host, each by one antialiased resize."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+
+import numpy as np
+import torch
+
+from clsfit.pipeline import warp
+from clsfit.pipeline.jobs import Cut, Job, Reader
+from clsfit.pipeline.resident import move
+
+_GROUP = 16  # canvases held at once while a batch is cut; streamed ones are large
+
+
+class OneByOne:
+    """The form for a CPU, where many small resizes are faster than large products.
+
+    Args:
+        reader: reads the canvases.
+        device: where the pictures go.
+    """
+
+    form = "cut one by one"
+
+    def __init__(self, reader: Reader, device: torch.device) -> None:
+        self._reader, self._device = reader, device
+
+    def cut(self, job: Job, stop: threading.Event) -> Cut:
+        """See :class:`clsfit.pipeline.jobs.Cutter`: everything is done here, but sending."""
+        finish, count = self._reader.finish, len(job.rows)
+        shape = (count, *finish.input_size, finish.channels)
+        pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
+        flips = np.zeros((count, 2), dtype=np.bool_)
+        reading = self._reader.read(job, stop)
+        for group in reading.groups(_GROUP):
+            for k, canvas in enumerate(group.canvases):
+                warp.cut(canvas, group.plan, k, pixels[group.first + k])
+            flips[group.first : group.first + len(group.canvases)] = group.plan.flips
+        images = warp.flip_(pixels, flips).permute(0, 3, 1, 2)
+        return Cut(reading.complete(), reading.errors, partial(move, images, self._device))
