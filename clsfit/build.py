@@ -76,7 +76,9 @@ def build_run(
     augments = [(choice.name, make(choice, filled)) for choice in config.all("augment")]
     check_targets(config, loss, augments)
     augmentation = Augmentation(augments)
-    train, val = (_part(config, intake, finish, device, by_class, name, augmentation) for name in ("train", "val"))
+    loader = _loader(config, intake, finish, device, by_class, augmentation)
+    parts = (table.rows("train"), table.rows("val"))
+    train, val = (Part(loader, rows, table.targets[rows], table.paths) for rows in parts)
     order = tried(config.one("sampler").offer, partial(order_of, sampler, 0, train.targets), "in epoch 0")
     steps = windows(batch_bounds(len(order), settings.batch_size), _accumulate(callbacks))
     notes = [
@@ -219,17 +221,17 @@ def finish_of(config: Config, intake: Intake) -> Finish:
     )
 
 
-def _part(
+def _loader(
     config: Config,
     intake: Intake,
     finish: Finish,
     device: torch.device,
     by_class: npt.NDArray[np.float64] | None,
-    name: str,
     augmentation: Augmentation,
-) -> Part:
+) -> Loader:
+    """One for all parts: resident pictures lie on the device once."""
     table, settings = intake.table, config.settings
-    loader = Loader(
+    return Loader(
         intake.canvases,
         table.targets,
         finish,
@@ -241,8 +243,6 @@ def _part(
         class_weights=by_class,
         memory_format=devices.memory_format(device),
     )
-    rows = table.rows(name)
-    return Part(loader, rows, table.targets[rows], table.paths)
 
 
 def _accumulate(callbacks: Mapping[str, Any]) -> int:
