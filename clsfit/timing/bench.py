@@ -100,18 +100,24 @@ def _tiers(
     from clsfit.pipeline.resident import why_not
     from clsfit.timing.loops import data_pace
 
-    memory = found["memory"].canvases
-    why = found["memory"].why if memory is None else why_not(memory, finish_of(config, intake), device)
-    # the same canvases in memory are resident, or they are not
-    absent = {"memory": "the pictures are resident"} if not why else {"resident": why}
+    finish = finish_of(config, intake)
+    refused = {
+        name: place.why if place.canvases is None else why_not(place.canvases, finish, device)
+        for name, place in found.items()
+    }
+    # the same canvases are resident, or they are not
+    absent = {name: "the pictures are resident" for name, why in refused.items() if not why}
+    origins = {"resident": next((name for name in (chosen, *absent) if name in absent), "memory")}
+    if not absent:
+        absent["resident"] = refused["memory"]
     tiers = {}
     for name in TIERS:
-        place = found["memory" if name == "resident" else name]
+        origin = origins.get(name, name)
+        place = found[origin]
         if name in absent or place.canvases is None:
             tiers[name] = Tier(False, False, absent.get(name, place.why))
             continue
         say(f"pictures alone: {name}")
-        origin = "memory" if name == "resident" else name
         pace = data_pace(builds[origin], seconds)
         first = 1 / (place.seconds + 1 / pace.rate)
         tiers[name] = Tier(True, origin == chosen, place.why, first, pace)
