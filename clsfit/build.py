@@ -15,7 +15,6 @@ from clsfit.contracts import Metric
 from clsfit.data.balance import class_weights
 from clsfit.data.intake import Intake
 from clsfit.data.threads import workers_of
-from clsfit.engine import device as devices
 from clsfit.engine import stepmode
 from clsfit.engine.moments import CallbackHooks
 from clsfit.engine.parts import Part, order_of
@@ -69,14 +68,14 @@ def build_run(
     finish = finish_of(config, intake)
     filled = _filled(config, intake, finish)
     by_class = class_weights(added_option(config.one("loss"), "class_weights"), table.classes, filled["class_counts"])
-    model, loss = _modules(config, filled, device, _source_of_weights(by_class, intake))
+    model, loss, memory_format = _modules(config, filled, device, _source_of_weights(by_class, intake))
     started = start_from(config.one("model"), model, filled["class_names"]) if starts else []
     sampler = make(config.one("sampler"), filled)
     callbacks = {choice.name: make(choice, filled) for choice in config.all("callback")}
     augments = [(choice.name, make(choice, filled)) for choice in config.all("augment")]
     check_targets(config, loss, augments)
     augmentation = Augmentation(augments)
-    loader = _loader(config, intake, finish, device, by_class, augmentation)
+    loader = _loader(config, intake, finish, device, by_class, augmentation, memory_format)
     parts = (table.rows("train"), table.rows("val"))
     train, val = (Part(loader, rows, table.targets[rows], table.paths) for rows in parts)
     order = tried(config.one("sampler").offer, partial(order_of, sampler, 0, train.targets), "in epoch 0")
@@ -108,7 +107,7 @@ def build_run(
         monitor=_default_monitor(metrics, len(val.rows) > 0),
         reporter=reporter,
         directory=directory,
-        header=model_header(config, intake, finish, filled, by_class, augmentation.always),
+        header=model_header(config, intake, finish, filled, by_class, augmentation.always, memory_format),
         packages=packages_of(config),
         notes=notes,
         ranks=ranks,
@@ -173,12 +172,12 @@ def _weights_notes(
 
 def _modules(
     config: Config, filled: Mapping[str, Any], device: torch.device, weighted: str
-) -> tuple[torch.nn.Module, torch.nn.Module]:
+) -> tuple[torch.nn.Module, torch.nn.Module, torch.memory_format]:
     model = build_module(config.one("model"), filled, device)
     loss = build_module(config.one("loss"), filled, device)
-    check_model(config.one("model").offer, model, filled, device)
+    memory_format = check_model(config.one("model").offer, model, filled, device)
     check_loss(config.one("loss").offer, loss, filled, device, weighted=weighted)
-    return model, loss
+    return model, loss, memory_format
 
 
 def _stepping(
@@ -228,6 +227,7 @@ def _loader(
     device: torch.device,
     by_class: npt.NDArray[np.float64] | None,
     augmentation: Augmentation,
+    memory_format: torch.memory_format,
 ) -> Loader:
     """One for all parts: resident pictures lie on the device once."""
     table, settings = intake.table, config.settings
@@ -241,7 +241,7 @@ def _loader(
         workers=workers_of(settings.workers),
         weights=table.weights,
         class_weights=by_class,
-        memory_format=devices.memory_format(device),
+        memory_format=memory_format,
     )
 
 

@@ -97,16 +97,31 @@ def build_module(selection: Selection, filled: Mapping[str, Any], device: torch.
     return module.to(device)
 
 
-def check_model(offer: Offer, model: torch.nn.Module, filled: Mapping[str, Any], device: torch.device) -> None:
-    """Two empty pictures through the model; also gives lazy layers their shapes."""
+def check_model(
+    offer: Offer, model: torch.nn.Module, filled: Mapping[str, Any], device: torch.device
+) -> torch.memory_format:
+    """Two empty pictures through the model; also gives lazy layers their shapes.
+
+    Returns:
+        The memory format of its pictures and weights, which the model has from here on: the one that is best for
+        the device, unless the model fails with it, as those do that ``view`` what is not contiguous.
+    """
     images = torch.zeros(2, filled["in_channels"], *filled["input_size"], device=device)
     model.eval()
     with torch.no_grad():
         logits = tried(offer, partial(model, images))
-    devices.lay_out(model, device)
     if not isinstance(logits, torch.Tensor) or logits.shape != (2, filled["num_classes"]):
         got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
         raise _broken(offer, f"logits must be [B, {filled['num_classes']}] for B=2 pictures, not {got}")
+    best = devices.memory_format(model, device)
+    model.to(memory_format=best)
+    try:
+        with torch.no_grad():
+            model(images.to(memory_format=best))
+    except RuntimeError:
+        model.to(memory_format=torch.contiguous_format)
+        return torch.contiguous_format
+    return best
 
 
 def check_loss(

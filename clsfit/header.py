@@ -75,6 +75,8 @@ def _check(header: Mapping[str, Any]) -> None:
         _whole(header, name, smallest)
     _one_of(header, "precision", ("auto", "fp32", "bf16", "fp16"))
     _one_of(header, "device", ("auto", "cpu", "cuda", "mps"))
+    if "channels_last" in header:  # the first files had none
+        _one_of(header, "channels_last", (True, False))
 
 
 def _counts(header: Mapping[str, Any], classes: int) -> None:

@@ -67,6 +67,8 @@ class Model:
         }
         self.module = build_module(self._selection("model", header["model"]), self._filled, device)
         self.loss = build_module(self._selection("loss", header["loss"]), self._filled, device)
+        trained_so = header.get("channels_last", False) and device.type != "mps"
+        self._memory_format = torch.channels_last if trained_so else torch.contiguous_format
         augments = [self._selection("augment", entry) for entry in header.get("augments", [])]
         self._augments = Augmentation([(choice.name, make(choice, self._filled)) for choice in augments])
         self.precision = Precision(_precision(header["precision"], header["device"], device), device)
@@ -187,7 +189,7 @@ class Model:
             workers=workers_of(workers),
             weights=weights,
             class_weights=None if by_class is None else np.array(by_class),
-            memory_format=devices.memory_format(self.device),
+            memory_format=self._memory_format,
             tolerate=tolerate,
         )
 
@@ -226,7 +228,7 @@ def load(path: str | Path, *, device: str = "auto", threads: int | None = None) 
         tensors = from_blob(read.blob)
         _check_kinds(model, tensors)
         load_weights(model.module, model.loss, tensors)  # lazy layers get their shapes here
-        devices.lay_out(model.module, model.device)
+        model.module.to(memory_format=model._memory_format)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         if scarce := shortage(error, "free some memory, or raise its limit (ulimit -v)"):
             raise scarce from error

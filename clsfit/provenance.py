@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from clsfit import __version__
 from clsfit.config import Config, Selection
@@ -25,11 +26,13 @@ def model_header(
     filled: Mapping[str, Any],
     class_weights: npt.NDArray[np.float64] | None,
     always: Collection[str],
+    memory_format: torch.memory_format,
 ) -> dict[str, Any]:
     """What the model file says beside the weights: all that applying them needs, and where they come from.
 
     Args:
         always: names of the augmentations that are applied outside training too.
+        memory_format: of the model's pictures and weights.
     """
 
     def told(choice: Selection) -> dict[str, Any]:
@@ -51,6 +54,7 @@ def model_header(
         "batch_size": config.settings.batch_size,
         "precision": config.settings.precision,
         "device": config.settings.device.partition(":")[0],
+        "channels_last": memory_format == torch.channels_last,
         "seed": config.settings.seed,
         "total_steps": filled["total_steps"],
         "steps_per_epoch": filled["steps_per_epoch"],

@@ -81,15 +81,10 @@ def set_threads(threads: int | None, values: int, processes: int = 1) -> int:
     return torch.get_num_threads()
 
 
-def memory_format(device: torch.device) -> torch.memory_format:
-    """channels_last where convolutions are faster with it, on CUDA."""
-    return torch.channels_last if device.type == "cuda" else torch.contiguous_format
-
-
-def lay_out(model: torch.nn.Module, device: torch.device) -> None:
-    """Gives a model the device's memory format; on a CPU it keeps the one that it was built with."""
-    if memory_format(device) == torch.channels_last:
-        model.to(memory_format=torch.channels_last)
+def memory_format(model: torch.nn.Module, device: torch.device) -> torch.memory_format:
+    """channels_last for a model that convolves, on CUDA and on CPUs: it takes as little as half the time there."""
+    convolves = any(parameter.ndim == 4 for parameter in model.parameters())
+    return torch.channels_last if convolves and device.type != "mps" else torch.contiguous_format
 
 
 def reseed(device: torch.device, seed: int) -> None:

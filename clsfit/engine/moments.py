@@ -53,17 +53,14 @@ class CallbackHooks:
         if any(each.wrapper or each.hookwrapper for each in implementations):
             return _wrapped(moment, caller, implementations)
 
-        called = [(each.plugin_name, each.function, each.argnames) for each in implementations]
-
         def tell(**arguments: Any) -> None:
-            name = ""
             try:
-                for name, function, names in called:
-                    function(*[arguments[wanted] for wanted in names])
+                for each in implementations:
+                    each.function(*[arguments[name] for name in each.argnames])
             except ClsfitError:
                 raise
             except Exception as error:
-                raise _failure(moment, name, error) from error
+                raise _failure(moment, each.plugin_name, error) from error
 
         return tell
 

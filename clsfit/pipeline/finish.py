@@ -155,8 +155,8 @@ class Finish:
 def _in_parts(out: torch.Tensor, values: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> None:
     """``out`` = ``values`` * ``scale`` + ``shift``, as many samples at a time as stay in a core's cache."""
     samples = max(1, _PART * len(values) // max(1, values.numel()))
-    for part, pixels in zip(out.split(samples), values.split(samples), strict=True):
-        part.copy_(pixels).mul_(scale).add_(shift)
+    for first in range(0, len(values), samples):
+        out[first : first + samples].copy_(values[first : first + samples]).mul_(scale).add_(shift)
 
 
 @lru_cache(maxsize=32)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from clsfit.pipeline import warp
+from clsfit.pipeline.buffers import Buffers
 from clsfit.pipeline.jobs import Cut, Job, Reader
 from clsfit.pipeline.resident import move
 
@@ -21,18 +22,22 @@ class OneByOne:
     Args:
         reader: reads the canvases.
         device: where the pictures go.
+        buffers: where they are cut, unless the memory has to be pinned.
     """
 
     form = "cut one by one"
 
-    def __init__(self, reader: Reader, device: torch.device) -> None:
-        self._reader, self._device = reader, device
+    def __init__(self, reader: Reader, device: torch.device, buffers: Buffers) -> None:
+        self._reader, self._device, self._buffers = reader, device, buffers
 
     def cut(self, job: Job, stop: threading.Event) -> Cut:
         """See :class:`clsfit.pipeline.jobs.Cutter`: everything is done here, but sending."""
         finish, count = self._reader.finish, len(job.rows)
         shape = (count, *finish.input_size, finish.channels)
-        pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
+        if self._device.type == "cuda":
+            pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+        else:
+            pixels = self._buffers.empty(shape, dtype=torch.uint8)
         flips = np.zeros((count, 2), dtype=np.bool_)
         reading = self._reader.read(job, stop)
         for group in reading.groups(_GROUP):

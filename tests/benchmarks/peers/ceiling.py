@@ -1,4 +1,4 @@
-"""The compute alone: training steps on one batch of random numbers that lies on the device."""
+"""The compute alone: training steps on one batch of random numbers that lies on the device, in channels_last."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from shared import arguments, network, report
 from torch import nn, optim
 
 given = arguments()
-model = network(given.model, 10).to(given.device).train()
-images = torch.randn(given.batch, 3, given.side, given.side, device=given.device)
+last = torch.channels_last  # the faster one of the two, here and there
+model = network(given.model, 10).to(given.device, memory_format=last).train()
+images = torch.randn(given.batch, 3, given.side, given.side, device=given.device).to(memory_format=last)
 targets = torch.randint(10, (given.batch,), device=given.device)
 optimizer = optim.SGD(model.parameters(), lr=given.lr, momentum=0.9)
 loss = nn.CrossEntropyLoss()
