@@ -143,6 +143,13 @@ def test_one_grey_level_from_the_host_at_most(seed, channels):
     assert levels_apart(cut(canvases, spans, flips, size), on_host(canvases, spans, flips, size)) <= 1
 
 
+@pytest.mark.parametrize("seed", [287, 355, 799, 865, 894])
+def test_one_rounding_to_whole_levels_and_not_two(seed):
+    """Were levels whole between the products, a value or two of these would be two levels off."""
+    canvases, spans, flips, size = drawn(seed, count=8, size=(40, 36))
+    assert levels_apart(cut(canvases, spans, flips, size), on_host(canvases, spans, flips, size)) == 1
+
+
 @settings(deadline=None, max_examples=40)
 @given(SEEDS, st.sampled_from([1, 3]), st.floats(0.3, 3))
 def test_one_grey_level_from_torchvision_at_most(seed, channels, scale):
