@@ -24,6 +24,7 @@ Form = Literal["batch", "sample"]
 
 _NONE: Ints = np.zeros(0, dtype=np.int64)
 _PIECE = 16 << 20  # bytes of canvases that a thread sends at once
+_MOST_PADDING = 4  # times the pictures' own bytes, which are as many times more to multiply
 _DEVICE_SHARE = 0.4  # of a GPU's memory that resident pictures may take
 
 
@@ -64,17 +65,19 @@ def why_not(canvases: Canvases, finish: Finish, device: torch.device, form: Form
         form: how they are cut; None: as ``device`` has it. Canvases of any size can be resident where it is "batch".
     """
     uniform, (high, wide) = canvases.uniform, finish.input_size
-    if (form or form_of(device)) == "batch":
+    if uniform is not None and uniform.shape[1:3] == (high, wide):
+        taken = uniform.nbytes
+    elif (form or form_of(device)) == "batch":
         if canvases.tier == "stream":
             return "they are decoded when needed"
-        count, tall, broad = len(rows_of(canvases)), *_padded(canvases.sizes)
-        taken = count * tall * broad * finish.channels
+        sizes = canvases.sizes[rows_of(canvases)]
+        taken = len(sizes) * math.prod(_padded(sizes)) * finish.channels
+        if taken > _MOST_PADDING * int(sizes.prod(1).sum()) * finish.channels:
+            return "a few are so large that the others would be mostly padding"
+    elif uniform is None:
+        return "they are not in memory, or not of one size"
     else:
-        if uniform is None:
-            return "they are not in memory, or not of one size"
-        if uniform.shape[1:3] != (high, wide):
-            return f"the pictures are {uniform.shape[1]}x{uniform.shape[2]}, the input {high}x{wide}"
-        taken = uniform.nbytes
+        return f"the pictures are {uniform.shape[1]}x{uniform.shape[2]}, the input {high}x{wide}"
     return "the pictures would take too much of the device's memory" if taken > most_bytes(device) else ""
 
 
@@ -133,7 +136,7 @@ class Padded:
         rows = rows_of(canvases)
         self._places = np.full(len(canvases.sizes), -1, dtype=np.int64)
         self._places[rows] = np.arange(len(rows))
-        high, wide = _padded(canvases.sizes)
+        high, wide = _padded(canvases.sizes[rows])
         self.store = torch.empty((len(rows), channels, high, wide), dtype=torch.uint8, device=device)
 
         def send_some(start: int, stop: int) -> None:

@@ -150,7 +150,7 @@ def test_pictures_of_the_input_size_have_the_same_bits_wherever_they_lie(fakes, 
 
 @pytest.mark.parametrize("cache", ["memory", "disk", "off"])
 def test_real_canvases(fakes, noise, no_room, tmp_path, cache):
-    arrays = noise(COUNT, (9, 60))
+    arrays = noise(COUNT, (30, 60))
     expected = passed(loader(fakes.Canvases([fit(array, 20) for array in arrays]), *chosen(fakes, "mixed")))
     source = fakes.Source(arrays, TARGETS)
     canvases, bad = build(
@@ -254,6 +254,10 @@ def test_what_is_resident_follows_from_the_form_and_the_room(fakes, noise, monke
     for room, why in ((taken, ""), (taken - 1, "the pictures would take too much of the device's memory")):
         monkeypatch.setattr("clsfit.pipeline.resident.most_bytes", lambda device, room=room: room)
         assert why_not(canvases, finish(), CPU, "batch") == why
+    few = noise(COUNT - 1, 20)
+    for side, why in ((72, ""), (100, "a few are so large that the others would be mostly padding")):
+        canvases = fakes.Canvases([*few, noise(1, 100)[0][:side, :20]])
+        assert why_not(canvases, finish(), CPU, "batch") == why
 
 
 def test_a_gpu_has_the_form_batch_and_other_devices_have_not(monkeypatch):
@@ -289,7 +293,7 @@ def test_cuda_gives_the_bits_of_the_cpu(fakes, noise, no_room, request, kind, pr
     """Without a wait for the device, once a pass was made."""
     request.addfinalizer(partial(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision()))
     torch.set_float32_matmul_precision(precision)
-    arrays = noise(COUNT, (9, 300))
+    arrays = noise(COUNT, (60, 300))
     for tier, where in (("disk", "resident"), ("disk", "disk"), ("stream", "stream")):
         if where != "resident":
             no_room()
