@@ -40,7 +40,7 @@ class Waits(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def waits(train: Any, pictures: Path, output: Path, batch_size: int, optimizer: str) -> Counter[str]:
+def waits(train: Any, pictures: Path, output: Path, batch_size: int, optimizer: str, **options: Any) -> Counter[str]:
     with Waits() as counted:
         train(
             pictures,
@@ -55,6 +55,7 @@ def waits(train: Any, pictures: Path, output: Path, batch_size: int, optimizer: 
             augment=["hflip", "crop", "rotate", "random_resized_crop", "center_crop", "mixup", "cutmix"],
             callback=["clip_gradients", {"name": "accumulate", "steps": 1}],
             batch_size=batch_size,
+            **options,
         )
     return counted.found
 
@@ -64,6 +65,28 @@ def test_more_steps_are_no_more_waits(own: Any, pictures: Path, tmp_path: Path) 
     few = waits(train, pictures, tmp_path / "few", 25, "mine")  # 2 steps an epoch
     many = waits(train, pictures, tmp_path / "many", 2, "mine")  # 25
     assert many == few
+
+
+@pytest.mark.parametrize(("cache", "where"), [("memory", "resident on cpu"), ("off", "stream")])
+def test_pictures_cut_in_batches_are_not_waited_for(
+    own: Any,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cache: str,
+    where: str,
+) -> None:
+    """As on a GPU: canvases of another size than the input's, from which the device cuts."""
+    for module in ("loader", "resident"):
+        monkeypatch.setattr(f"clsfit.pipeline.{module}.form_of", lambda device: "batch")
+    train, options = own(FUSED, {"optimizer": "Fused"}), {"input_size": 10, "cache": cache}
+    few = waits(train, pictures, tmp_path / "few", 25, "mine", **options)
+    many = waits(train, pictures, tmp_path / "many", 2, "mine", **options)
+    assert many == few
+    log = (tmp_path / "few" / "log.txt").read_text(encoding="utf-8").splitlines()
+    [line] = [line for line in log if "input: 10x10" in line]
+    assert where in line
+    assert "cut in batches" in line
 
 
 def test_the_count_counts(own: Any, pictures: Path, tmp_path: Path) -> None:
