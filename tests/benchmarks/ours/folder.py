@@ -17,6 +17,9 @@ import torch  # noqa: F401
 from clsfit_measured.parts import ENDS
 
 import clsfit
+import clsfit.build
+import clsfit.engine.fit
+import clsfit.training
 
 parser = argparse.ArgumentParser()
 parser.add_argument("folder", type=Path, help="with train/CLASS and test/CLASS")
