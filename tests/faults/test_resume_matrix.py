@@ -28,6 +28,7 @@ def cells() -> list[Any]:
     made = [(optimizer, model, 1, False) for optimizer in OPTIMIZERS for model in MODELS]
     made += [(optimizer, "channels_last", 2, False) for optimizer in OPTIMIZERS]
     made += [("adamw", "small_cnn", threads, True) for threads in (1, 2)]
+    made += [("adamw_fused", "contiguous", 2, False)]
     return [
         pytest.param(
             *cell,

@@ -16,6 +16,7 @@ def clsfit_optimizers() -> Iterator[Component]:
 @hookimpl
 def clsfit_models() -> Iterator[Component]:
     yield Component("channels_last", "clsfit_faults.components:ChannelsLast", "a net in that memory format")
+    yield Component("contiguous", "clsfit_faults.components:Contiguous", "a net in the other one")
 
 
 @hookimpl

@@ -1,4 +1,4 @@
-"""torch's own optimizers, a net in channels_last, and a loss that can stall inside a C call."""
+"""torch's own optimizers, nets in two memory formats, and a loss that can stall inside a C call."""
 
 from __future__ import annotations
 
@@ -40,15 +40,29 @@ class ChannelsLast(nn.Sequential):
             nn.Flatten(),
             nn.Linear(64, num_classes),
         )
-        super().to(memory_format=torch.channels_last)
-
-    def to(self, *args: Any, **kwargs: Any) -> Any:
-        """As torch's, but for the memory format: the one of the core's choice, on a CPU, is NCHW."""
-        return super().to(*args, **{name: value for name, value in kwargs.items() if name != "memory_format"})
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        assert self[3].weight.is_contiguous(memory_format=torch.channels_last)
-        return super().forward(images.contiguous(memory_format=torch.channels_last))
+        assert not self.training or self[3].weight.is_contiguous(memory_format=torch.channels_last)
+        return super().forward(images)
+
+
+class Contiguous(nn.Module):
+    """It cannot be computed in channels_last, as old models cannot that ``view`` what a convolution returns."""
+
+    def __init__(self, num_classes: int, in_channels: int, input_size: tuple[int, int]) -> None:
+        super().__init__()
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(in_channels, 16, 3, padding=1),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+            nn.Conv2d(16, 16, 3, padding=1),
+            nn.Dropout2d(0.2),
+        )
+        self.head = nn.Linear(16 * input_size[0] * input_size[1], num_classes)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        assert not self.training or self.convolutions[3].weight.is_contiguous()
+        return self.head(self.convolutions(images).view(len(images), -1))
 
 
 class Stalling(nn.Module):
