@@ -62,6 +62,8 @@ def measure_all(chosen: argparse.Namespace, measured: dict[str, Any], work: Path
                 measure.one_round(group.programs, entry["left_out"], closing=False)
             for turn in range(chosen.rounds):
                 outcomes = measure.one_round(group.programs, entry["left_out"], closing=chosen.size != "tiny")
+                if group.programs[0].name in entry["left_out"]:
+                    break
                 entry["rounds"].append(outcomes)
                 report.progress(f"{case}: {group.name}: round {turn + 1} of {chosen.rounds}")
                 if chosen.json is not None:

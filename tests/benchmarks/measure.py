@@ -11,6 +11,7 @@ import json
 import math
 import os
 import random
+import shutil
 import statistics
 import subprocess
 import tempfile
@@ -35,6 +36,7 @@ class Program:
         environment: beside the harness' own.
         exit_code: what the program ends with if all is well.
         found: what can be read from its files afterwards, beside what it reports.
+        fresh: a folder that is removed before each run: what an earlier one has left there would help.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Program:
     environment: Mapping[str, str] = field(default_factory=dict)
     exit_code: int = 0
     found: Callable[[], dict[str, Any]] = dict
+    fresh: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Figure:
     """A number that each run of a program gives.
 
     Attributes:
-        key: ``seconds`` or ``peak`` (MiB) of the whole process, or a key of what the program reports.
+        key: ``seconds``, ``cpu`` (s) or ``peak`` (MiB) of the whole process, or a key of what the program reports.
         title: for the table, with its unit.
         goals: the limit of the ratio to the baseline, by program; a floor where ``more`` is better.
         more: whether a larger number is better.
@@ -83,10 +86,10 @@ class Failed(Exception):
 
 
 def run(program: Program) -> dict[str, Any]:
-    """What one run of ``program`` reports, with ``seconds``, ``peak`` and ``others`` of the whole process.
+    """What one run of ``program`` reports, with ``seconds``, ``cpu``, ``peak`` and ``others`` of the whole process.
 
-    ``peak`` is its resident memory in MiB, ``others`` how many cores other programs kept busy meanwhile, where
-    the system tells it.
+    ``cpu`` is the seconds that cores worked for it and the processes that it waited for, ``peak`` its resident
+    memory in MiB, ``others`` how many cores other programs kept busy meanwhile, where the system tells it.
 
     A program reports by a JSON object in the last line of its standard output; one that has nothing to say but
     how long it takes prints what it likes.
@@ -94,6 +97,8 @@ def run(program: Program) -> dict[str, Any]:
     Raises:
         Failed: it ended with another exit code.
     """
+    if program.fresh is not None:
+        shutil.rmtree(program.fresh, ignore_errors=True)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")}
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         before, began = busy(), time.perf_counter()
@@ -110,7 +115,7 @@ def run(program: Program) -> dict[str, Any]:
         lines = out.read().decode(errors="replace").splitlines()
     reported = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
     others = {} if before is None else {"others": max(0.0, (busy() - before - spent) / seconds)}
-    return reported | program.found() | {"seconds": seconds, "peak": usage.ru_maxrss / 1024} | others
+    return reported | program.found() | {"seconds": seconds, "cpu": spent, "peak": usage.ru_maxrss / 1024} | others
 
 
 def busy() -> float | None:
@@ -133,7 +138,8 @@ def one_round(programs: Sequence[Program], absent: dict[str, str], closing: bool
 
     Args:
         programs: the baseline first.
-        absent: programs that are left out. A peer that fails joins them; the baseline and clsfit may not.
+        absent: programs that are left out. A peer that fails joins them; hand-written ones and clsfit may not.
+            Without the baseline there is nothing to compare with, and nothing more is run.
         closing: whether the baseline is run again at the end.
 
     Raises:
@@ -141,6 +147,8 @@ def one_round(programs: Sequence[Program], absent: dict[str, str], closing: bool
     """
     outcomes: dict[str, Any] = {}
     for program in programs:
+        if programs[0].name in absent:
+            return outcomes
         if program.name in absent:
             continue
         try:

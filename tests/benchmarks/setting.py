@@ -12,7 +12,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from measure import Program
+from measure import Figure, Program
 
 SIZES = ("tiny", "small", "full")
 HERE = Path(__file__).parent
@@ -43,17 +43,36 @@ class Setting:
         """Worker processes of peers: as many as cores, at most 16."""
         return 0 if self.size == "tiny" else min(16, os.cpu_count() or 1)
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the device is a GPU."""
+        return self.device != "cpu"
+
+    @property
+    def costs(self) -> list[Figure]:
+        """What a GPU's time is bought with, on a GPU; of the programs that can tell."""
+        host = Figure("cpu", "whole process, s of all cores together")
+        return [host, Figure("device_peak", "peak of the GPU's memory, MiB")] if self.on_gpu else []
+
     @cached_property
     def small(self) -> Path:
         """``train/CLASS/*`` and ``test/CLASS/*`` of 32x32: CIFAR-10 or a part of it."""
+        return self._cifar10("small", {"train": self.of(0, 1000, 5000), "test": self.of(0, 1000, 1000)})
+
+    @cached_property
+    def validated(self) -> Path:
+        """As ``small``, but what is not trained on is called ``val``; a tenth of it at most at the size small."""
+        return self._cifar10("validated", {"train": self.of(0, 1000, 5000), "val": self.of(0, 100, 1000)})
+
+    def _cifar10(self, name: str, per_class: dict[str, int]) -> Path:
+        """Part and pictures per class, in a folder called ``name``; all but ``train`` are from CIFAR-10's tests."""
         if self.size == "tiny":
-            return self._drawn("small", 32)
-        per_class = {"train": self.of(0, 1000, 5000), "test": self.of(0, 1000, 1000)}
+            return self._drawn(name, 32, tuple(per_class))
         assert self.data is not None
         for part, count in per_class.items():
-            for folder in _classes(self.data / "cifar10" / part):
-                _link(_files(folder)[:count], self.work / "small" / part / folder.name)
-        return self.work / "small"
+            for folder in _classes(self.data / "cifar10" / ("train" if part == "train" else "test")):
+                _link(_files(folder)[:count], self.work / name / part / folder.name)
+        return self.work / name
 
     @cached_property
     def photos(self) -> Path:
@@ -74,10 +93,10 @@ class Setting:
                 _link(kept, self.work / "photos" / "train" / folder.name, f"{copy}-")
         return self.work / "photos"
 
-    def _drawn(self, name: str, side: int) -> Path:
+    def _drawn(self, name: str, side: int, parts: tuple[str, ...] = ("train", "test")) -> Path:
         from clsfit.testing import draw_pictures
 
-        for part, count, seed in (("train", 32, 0), ("test", 10, 1)):
+        for part, count, seed in zip(parts, (32, 10), (0, 1), strict=True):
             draw_pictures(self.work / name / part, dict.fromkeys(("bars", "dots", "rings"), count), side, seed)
         return self.work / name
 

@@ -19,6 +19,9 @@ pytestmark = pytest.mark.first
 posix = pytest.mark.skipif(not hasattr(os, "wait4"), reason="the harness needs os.wait4")
 
 
+CASES = ["start", "digits", "engine", "data", "resnet18", "photos", "cifar", "predict", "memory"]
+
+
 def module(name: str) -> ModuleType:
     """A module of the harness, which is no package."""
     spec = importlib.util.spec_from_file_location(f"harness_{name}", HERE / f"{name}.py")
@@ -36,17 +39,22 @@ def compare(*words: object) -> subprocess.CompletedProcess[str]:
 
 
 @posix
-@pytest.mark.parametrize("case", ["start", "digits", "engine", "data", "resnet18", "predict", "memory"])
+@pytest.mark.parametrize("case", CASES)
 def test_the_programs_of_a_case_do_the_same_work(case: str, tmp_path: Path) -> None:
     file = tmp_path / "measured.json"
     done = compare(case, "--size", "tiny", "--rounds", 1, "--json", file)
     assert done.returncode == 0, done.stderr
     groups: dict[str, Any] = json.loads(file.read_text())["cases"][case]
-    assert groups
+    assert next(iter(groups.values()))["rounds"], "the first group of a case needs no peer"
     for name, group in groups.items():
         assert f"### {case}: {name}" in done.stdout
+        absent = group["left_out"]
+        assert all(reason.endswith(" not installed") for reason in absent.values()), absent
+        if group["programs"][0] in absent:
+            assert not group["rounds"]
+            continue
         (outcomes,) = group["rounds"]
-        assert list(outcomes) == group["programs"]
+        assert list(outcomes) == [program for program in group["programs"] if program not in absent]
         for figure in group["figures"]:
             assert all(isinstance(outcome[figure["key"]], float) for outcome in outcomes.values())
         if group["same"]:
@@ -112,3 +120,24 @@ def test_a_peer_that_fails_or_is_absent_is_named_and_the_rest_is_measured() -> N
     assert "no such thing" in absent["broken"]
     with pytest.raises(measure.Failed, match="no such thing"):
         measure.one_round([measure.Program("ours", fail)], {})
+
+
+@posix
+def test_without_the_baseline_nothing_is_run() -> None:
+    measure = module("measure")
+    fail = (sys.executable, "-c", "raise SystemExit('no such thing')")
+    programs = [measure.Program("baseline", fail, needs=("json",)), measure.Program("ours", fail)]
+    absent: dict[str, str] = {}
+    assert measure.one_round(programs, absent) == {}
+    assert measure.one_round(programs, absent) == {}
+    assert list(absent) == ["baseline"]
+
+
+@posix
+def test_a_folder_of_earlier_runs_is_removed_before_each(tmp_path: Path) -> None:
+    measure = module("measure")
+    place = tmp_path / "cold"
+    make = f"from pathlib import Path; Path({str(place)!r}).mkdir()"  # which fails where it exists
+    program = measure.Program("ours", (sys.executable, "-c", make), fresh=place)
+    for _ in range(2):
+        assert measure.run(program)["cpu"] > 0

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from measure import Group
 from setting import Setting
 
-from cases import data, digits, engine, memory, predict, resnet18, start
+from cases import cifar, data, digits, engine, memory, photos, predict, resnet18, start
 
 CASES: dict[str, Callable[[Setting], Sequence[Group]]] = {
     "start": start.groups,
@@ -15,6 +15,8 @@ CASES: dict[str, Callable[[Setting], Sequence[Group]]] = {
     "engine": engine.groups,
     "data": data.groups,
     "resnet18": resnet18.groups,
+    "photos": photos.groups,
+    "cifar": cifar.groups,
     "predict": predict.groups,
     "memory": memory.groups,
 }

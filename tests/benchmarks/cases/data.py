@@ -21,8 +21,8 @@ def groups(setting: Setting) -> Sequence[Group]:
     found = [
         Group("32x32, no model", small, _figures(alone)),
         Group("photographs at 224, no model", photos, _figures(alone)),
-        Group("32x32, small network", trained, [Figure("later", _LATER, {"clsfit": 3.8}, more=True)]),
-        Group("photographs at 224, small network", shown, [Figure("later", _LATER, more=True)]),
+        Group("32x32, small network", trained, [Figure("later", _LATER, {"clsfit": 3.8}, more=True), *setting.costs]),
+        Group("photographs at 224, small network", shown, [Figure("later", _LATER, more=True), *setting.costs]),
     ]
     return found if setting.size != "tiny" else found[1:3]
 

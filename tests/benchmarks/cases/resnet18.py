@@ -9,15 +9,12 @@ from setting import Setting
 
 
 def groups(setting: Setting) -> Sequence[Group]:
+    figures = [Figure("later", "later epochs, pictures/s", {"clsfit": 0.97}, more=True), *setting.costs]
     found = [
-        Group("7x7 stem", _programs(setting, "resnet18", setting.of(2, 2, 3)), _figures(0.97), same=False),
-        Group("3x3 stem", _programs(setting, "resnet18_small", 2)[:3], _figures(0.97), same=False),
+        Group("7x7 stem", _programs(setting, "resnet18", setting.of(2, 2, 3)), figures, same=False),
+        Group("3x3 stem", _programs(setting, "resnet18_small", 2)[:3], figures, same=False),
     ]
-    return found if setting.size == "full" or setting.device != "cpu" else found[:1]
-
-
-def _figures(goal: float) -> list[Figure]:
-    return [Figure("later", "later epochs, pictures/s", {"clsfit": goal}, more=True)]
+    return found if setting.size == "full" or setting.on_gpu else found[:1]
 
 
 def _programs(setting: Setting, model: str, epochs: int) -> list[Program]:

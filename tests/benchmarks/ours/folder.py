@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import PIL.Image  # noqa: F401 - before the clock starts, as in the peers' programs
-import torch  # noqa: F401
+import torch
 from clsfit_measured.parts import ENDS
 
 import clsfit
@@ -23,20 +23,18 @@ import clsfit.training
 
 parser = argparse.ArgumentParser()
 parser.add_argument("folder", type=Path, help="with train/CLASS and test/CLASS")
-parser.add_argument("--model", choices=("none", "three_convolutions", "resnet18", "resnet18_small"), required=True)
+parser.add_argument("--model", required=True, help="none, resnet18_small, or a model's name")
 parser.add_argument("--side", type=int, default=32)
 parser.add_argument("--batch", type=int, default=128)
 parser.add_argument("--epochs", type=int, default=2)
 parser.add_argument("--lr", type=float, default=0.05)
 parser.add_argument("--device", default="cpu")
+parser.add_argument("--step", default="auto")
 parser.add_argument("--output", type=Path, required=True)
 given = parser.parse_args()
 
-resnet = given.model.startswith("resnet18")
-model = (
-    {"name": "resnet18", "stem": "small" if given.model.endswith("small") else "imagenet"} if resnet else given.model
-)
-if resnet:
+names = {"none": "three_convolutions", "resnet18_small": {"name": "resnet18", "stem": "small"}}
+if given.model not in ("none", "three_convolutions"):
     import torchvision.models  # noqa: F401 - the peers' programs have it too
 
 nothing_known = tempfile.TemporaryDirectory()  # or a later round would find headers that an earlier one has read
@@ -44,7 +42,7 @@ os.environ["CLSFIT_CACHE"] = nothing_known.name
 began = time.perf_counter()
 run = clsfit.train(
     given.folder / "train",
-    model="three_convolutions" if given.model == "none" else model,
+    model=names.get(given.model, given.model),
     augment=["crop" if given.side <= 32 else "random_resized_crop", "hflip"],
     optimizer={"name": "sgd", "lr": given.lr, "momentum": 0.9, "weight_decay": 0.0},
     scheduler="constant",
@@ -55,6 +53,7 @@ run = clsfit.train(
     batch_size=given.batch,
     epochs=given.epochs,
     device=given.device,
+    step=given.step,
     output=given.output,
     overwrite=True,
     verbosity=0,
@@ -67,4 +66,6 @@ found = {
 }
 if given.model != "none":
     found["accuracy"] = clsfit.load(run.directory).evaluate(str(given.folder / "test")).scores["accuracy"]
+if torch.cuda.is_initialized():
+    found["device_peak"] = torch.cuda.max_memory_allocated() / 2**20
 print(json.dumps(found))

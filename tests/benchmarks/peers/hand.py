@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from shared import MEAN, STD, Clock, accuracy, arguments, network, report
+import torch
+from shared import MEAN, STD, Clock, accuracy, arguments, autocast, cosine, held_out, network, placed, report, sent
 from torch import nn, optim
 from torch.utils.data import DataLoader
 from torchvision import transforms
@@ -31,17 +32,30 @@ if given.model == "none":
         clock.epoch(sum(len(images.to(given.device)) for images, _ in loader))
     report(**clock.rates())
 else:
-    model = network(given.model, len(pictures.classes)).to(given.device)
+    model = placed(network(given.model, len(pictures.classes)), given.device)
+    forward = torch.compile(model) if given.compile else model
     optimizer = optim.SGD(model.parameters(), lr=given.lr, momentum=0.9)
+    scheduler = cosine(optimizer, given.epochs * len(loader)) if given.save else None
     loss = nn.CrossEntropyLoss()
+    tests, reached = held_out(given), 0.0
     for _ in range(given.epochs):
         model.train()
         count = 0
         for images, targets in loader:
-            images, targets = images.to(given.device, non_blocking=True), targets.to(given.device, non_blocking=True)
+            images, targets = sent(images, given.device), targets.to(given.device, non_blocking=True)
             optimizer.zero_grad()
-            loss(model(images), targets).backward()
+            with autocast(given.device):
+                value = loss(forward(images), targets)
+            value.backward()
             optimizer.step()
+            if scheduler:
+                scheduler.step()
             count += len(targets)
         clock.epoch(count)
-    report(**clock.rates(), accuracy=accuracy(model, given.folder / "test", given.side, given.device))
+        if given.save:
+            reached = accuracy(model, tests, given.device)
+    if given.save:
+        torch.save(model.state_dict(), given.save)
+    else:
+        reached = accuracy(model, tests, given.device)
+    report(**clock.rates(), accuracy=reached)

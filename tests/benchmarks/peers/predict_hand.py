@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from shared import MEAN, STD, network, report
+from shared import MEAN, STD, autocast, network, placed, report, sent
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
@@ -35,11 +35,13 @@ tensors = {name.removeprefix("model."): tensor for name, tensor in load_file(wei
 classes = len(tensors["fc.bias"])
 model = network("resnet18", classes)
 model.load_state_dict(tensors)
-model.to(device).eval()
+model = placed(model, device).eval()
 found, sure = [], []
 with torch.no_grad():
     for images in DataLoader(Pictures(), 256):
-        best = model(images.to(device)).softmax(1).max(1)
+        with autocast(device):
+            logits = model(sent(images, device))
+        best = logits.float().softmax(1).max(1)
         found += best.indices.tolist()
         sure += best.values.tolist()
 with open(table, "w", newline="") as file:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from shared import MEAN, STD, Clock, accuracy, arguments, network, report
+from shared import MEAN, STD, Clock, accuracy, arguments, autocast, held_out, network, placed, report, sent
 from torch import nn, optim
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
@@ -44,7 +44,7 @@ if given.model == "none":
         clock.epoch(sum(len(images.to(given.device)) for images, _ in loader))
     report(**clock.rates())
 else:
-    model = network(given.model, len(pictures.classes)).to(given.device)
+    model = placed(network(given.model, len(pictures.classes)), given.device)
     optimizer = optim.SGD(model.parameters(), lr=given.lr, momentum=0.9)
     loss = nn.CrossEntropyLoss()
     for _ in range(given.epochs):
@@ -52,9 +52,10 @@ else:
         losses = hits = 0.0
         count = 0
         for images, targets in loader:
-            images, targets = images.to(given.device, non_blocking=True), targets.to(given.device, non_blocking=True)
-            logits = model(images)
-            value = loss(logits, targets)
+            images, targets = sent(images, given.device), targets.to(given.device, non_blocking=True)
+            with autocast(given.device):
+                logits = model(images)
+                value = loss(logits, targets)
             optimizer.zero_grad()
             value.backward()
             optimizer.step()
@@ -62,4 +63,4 @@ else:
             hits += (logits.argmax(1) == targets).sum().item()
             count += len(targets)
         clock.epoch(count)
-    report(**clock.rates(), accuracy=accuracy(model, given.folder / "test", given.side, given.device))
+    report(**clock.rates(), accuracy=accuracy(model, held_out(given), given.device))

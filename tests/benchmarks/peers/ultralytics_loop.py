@@ -1,4 +1,7 @@
-"""Ultralytics' classification trainer with torchvision's ResNet-18, and its own augmentation and number of threads."""
+"""Ultralytics' classification trainer with torchvision's ResNet-18, and its own augmentation and number of threads.
+
+It computes in fp32 on a GPU too: its check of mixed precision wants to download a model.
+"""
 
 from __future__ import annotations
 
