@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import date
@@ -26,7 +27,7 @@ def facts(device: str) -> dict[str, Any]:
         except PackageNotFoundError:
             continue
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    machine = {"system": platform.system(), "cores": cores, "cpu": _processor(), "device": device}
+    machine = {"system": platform.system(), "cores": cores, "cpu": _processor(), "device": _device(device)}
     return {"machine": machine, "versions": versions, "date": date.today().isoformat()}
 
 
@@ -35,6 +36,17 @@ def _processor() -> str:
     told = Path("/proc/cpuinfo")
     lines = told.read_text().splitlines() if told.is_file() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+def _device(device: str) -> str:
+    """With a GPU's name, which a process of its own asks for: a context of this one would take memory all the while."""
+    if device == "cpu":
+        return device
+    ask = f"import torch; print(torch.cuda.get_device_name({device!r}))"
+    told = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True)
+    if told.returncode:
+        sys.exit(f"no device {device}: {told.stderr.splitlines()[-1]}")
+    return f"{device}, {told.stdout.strip()}"
 
 
 def table(measured: Mapping[str, Any]) -> str:

@@ -63,6 +63,36 @@ def test_the_programs_of_a_case_do_the_same_work(case: str, tmp_path: Path) -> N
             assert not reached or max(reached) - min(reached) < 0.25, outcomes
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_goals_are_of_programs_of_their_group(device: str, tmp_path: Path) -> None:
+    from clsfit.testing import draw_pictures
+
+    for folder in ("cifar10/train", "cifar10/test", "photos"):
+        draw_pictures(tmp_path / "data" / folder, {"bars": 5, "dots": 5}, 32, 0)
+    for path in (tmp_path / "data").rglob("*.png"):
+        path.rename(path.with_suffix(".jpg"))
+    ask = (
+        "import json, sys; from pathlib import Path; from cases import CASES; from setting import Setting\n"
+        "from measure import described\n"
+        "setting = Setting('full', Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])\n"
+        "names = [name for name in CASES if name != 'predict']\n"  # which trains its model
+        "print(json.dumps({name: [described(group) for group in CASES[name](setting)] for name in names}))"
+    )
+    command = [sys.executable, "-c", ask, str(tmp_path / "data"), str(tmp_path / "work"), device]
+    told = subprocess.run(command, capture_output=True, text=True, cwd=HERE, timeout=60)
+    assert told.returncode == 0, told.stderr
+    cases: dict[str, list[dict[str, Any]]] = json.loads(told.stdout)
+    for groups in cases.values():
+        named = {program for group in groups for program in group["programs"]}
+        assert {goal for group in groups for figure in group["figures"] for goal in figure["goals"]} <= named
+    for name in ("photos", "cifar"):
+        for group in cases[name]:
+            goals = [goal for figure in group["figures"] for goal in figure["goals"]]
+            assert set(goals) <= set(group["programs"][1:])
+            assert not goals or device == "cuda"
+            assert ("device_peak" in {figure["key"] for figure in group["figures"]}) == (device == "cuda")
+
+
 @posix
 def test_rounds_are_added_to_a_file_of_the_same_machine(tmp_path: Path) -> None:
     file = tmp_path / "measured.json"

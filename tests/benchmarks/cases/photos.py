@@ -53,10 +53,10 @@ def _groups(setting: Setting, model: str) -> list[Group]:
 
 
 def _ceiling(setting: Setting, reaching: list[Program]) -> list[Figure]:
-    """Also what the ceiling is the best of, and the seconds that are not counted in it."""
+    """Also what the ceiling is the best of, and the seconds that do not count in it."""
     ways = [Figure(way, f"{way}, pictures/s", more=True) for way in _WAYS]
-    before = Figure("preparing", "compiling and capturing, with what torch keeps of earlier times, s")
-    return [*_figures(setting, {program.name: _CEILING for program in reaching}), *ways, before]
+    before = [Figure("capturing", "capturing, s"), Figure("compiling", "compiling, with what torch keeps of it, s")]
+    return [*_figures(setting, {program.name: _CEILING for program in reaching}), *ways, *before]
 
 
 def _figures(setting: Setting, goals: dict[str, float]) -> list[Figure]:
