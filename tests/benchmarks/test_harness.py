@@ -61,6 +61,8 @@ def test_the_programs_of_a_case_do_the_same_work(case: str, tmp_path: Path) -> N
             assert len({outcome["pictures"] for outcome in outcomes.values()}) == 1, outcomes
             reached = [outcome["accuracy"] for outcome in outcomes.values() if "accuracy" in outcome]
             assert not reached or max(reached) - min(reached) < 0.25, outcomes
+        if case == "cifar":
+            assert all(outcome["model_bytes"] > 0 for outcome in outcomes.values())
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

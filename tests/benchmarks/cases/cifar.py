@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 from measure import Figure, Group, Program
 from setting import Setting
@@ -47,8 +50,9 @@ def _sizes(setting: Setting) -> tuple[str, int, int]:
 def _peer(setting: Setting, name: str, script: str, *words: str, needs: tuple[str, ...] = ()) -> Program:
     model, epochs, batch = _sizes(setting)
     sizes = ("--model", model, "--epochs", epochs, "--batch", batch, "--lr", 0.1, "--workers", setting.workers)
-    rest = ("--device", setting.device, "--save", setting.work / "weights.pt", *words)
-    return _cold(setting, setting.peer(name, script, setting.validated, *sizes, *rest, needs=needs))
+    rest = ("--device", setting.device, "--save", setting.work / "cold" / "weights.pt", *words)
+    program = setting.peer(name, script, setting.validated, *sizes, *rest, needs=needs)
+    return _cold(setting, program, setting.work / "cold" / "weights.pt")
 
 
 def _ours(setting: Setting, name: str, *words: str) -> Program:
@@ -58,11 +62,17 @@ def _ours(setting: Setting, name: str, *words: str) -> Program:
     augment = ("--augment", "crop", "--augment", "hflip", "--scheduler", "cosine")
     sgd = ("--optimizer", "sgd", "--optimizer.lr", 0.1, "--optimizer.momentum", 0.9, "--optimizer.weight_decay", 0)
     words = (*models.get(model, ("--model", model)), *map(str, (*given, *augment, *sgd)), *words)
-    return _cold(setting, setting.train(name, setting.work / "run", setting.validated, *words))
+    run = setting.work / "cold" / "run"
+    return _cold(setting, setting.train(name, run, setting.validated, *words), run / "last.safetensors")
 
 
-def _cold(setting: Setting, program: Program) -> Program:
-    """Neither pictures are known nor compiled networks."""
-    cold = setting.work / "cold"
+def _cold(setting: Setting, program: Program, file: Path) -> Program:
+    """Neither pictures are known nor compiled networks, and the model is to be written to ``file``."""
+    cold, found = setting.work / "cold", partial(_written, program.found, file)
     kept = {"CLSFIT_CACHE": str(cold / "clsfit"), "TORCHINDUCTOR_CACHE_DIR": str(cold / "torch")}
-    return replace(program, fresh=cold, environment={**program.environment, **kept})
+    return replace(program, fresh=cold, found=found, environment={**program.environment, **kept})
+
+
+def _written(found: Callable[[], dict[str, Any]], file: Path) -> dict[str, Any]:
+    """What ``found`` tells, once the model is there."""
+    return {**found(), "model_bytes": file.stat().st_size}

@@ -3,7 +3,21 @@
 from __future__ import annotations
 
 import torch
-from shared import MEAN, STD, Clock, accuracy, arguments, autocast, cosine, held_out, network, placed, report, sent
+from shared import (
+    MEAN,
+    STD,
+    Clock,
+    accuracy,
+    arguments,
+    autocast,
+    cosine,
+    held_out,
+    network,
+    placed,
+    report,
+    save,
+    sent,
+)
 from torch import nn, optim
 from torch.utils.data import DataLoader
 from torchvision import transforms
@@ -55,7 +69,7 @@ else:
         if given.save:
             reached = accuracy(model, tests, given.device)
     if given.save:
-        torch.save(model.state_dict(), given.save)
+        save(model, given.save)
     else:
         reached = accuracy(model, tests, given.device)
     report(**clock.rates(), accuracy=reached)

@@ -8,7 +8,7 @@ from typing import Any
 
 import lightning
 import torch
-from shared import MEAN, STD, Clock, accuracy, arguments, cosine, held_out, network, placed, report, sent
+from shared import MEAN, STD, Clock, accuracy, arguments, cosine, held_out, network, placed, report, save, sent
 from torch.nn import functional
 from torch.utils.data import DataLoader
 from torchvision import transforms
@@ -77,7 +77,7 @@ trainer = lightning.Trainer(
 classifier, tests = Classifier(), held_out(given)
 trainer.fit(classifier, loader, tests if given.save else None)
 if given.save:
-    torch.save(classifier.model.state_dict(), given.save)
+    save(classifier.model, given.save)
     reached = int(classifier.right) / classifier.seen
 else:
     reached = accuracy(placed(classifier.model, given.device), tests, given.device)

@@ -135,6 +135,12 @@ def accuracy(model: nn.Module, batches: Iterable[Any], device: str) -> float:
     return right.item() / count
 
 
+def save(model: nn.Module, file: Path) -> None:
+    """The weights, in a folder that is made if it is not there."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(model.state_dict(), file)
+
+
 def report(**found: Any) -> None:
     """The last line of the program's output, with the peak of the device's memory in MiB if there is one."""
     if torch.cuda.is_initialized():

@@ -9,7 +9,21 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from shared import MEAN, STD, Clock, accuracy, arguments, autocast, cosine, held_out, network, placed, report, sent
+from shared import (
+    MEAN,
+    STD,
+    Clock,
+    accuracy,
+    arguments,
+    autocast,
+    cosine,
+    held_out,
+    network,
+    placed,
+    report,
+    save,
+    sent,
+)
 from timm.data import create_dataset, create_loader
 from timm.optim import create_optimizer_v2
 from timm.utils import AverageMeter
@@ -66,7 +80,7 @@ else:
         if given.save:
             reached = accuracy(model, tests, given.device)
     if given.save:
-        torch.save(model.state_dict(), given.save)
+        save(model, given.save)
     else:
         reached = accuracy(model, tests, given.device)
     report(**clock.rates(), accuracy=reached)
