@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple
 
-from annotated_types import Ge, Lt
+from annotated_types import Ge, Gt, Lt
 
 from clsfit import Component
 from clsfit_standard.offers.none import NoOptions
@@ -21,6 +21,17 @@ class SmallCNNOptions:
 class MLPOptions:
     hidden: Annotated[tuple[Annotated[int, Ge(1)], ...], "units of each hidden layer; empty: a linear model"] = (128,)
     dropout: Annotated[float, "probability of dropping a unit of a hidden layer", Ge(0), Lt(1)] = 0.0
+
+
+@dataclass(eq=False, repr=False)
+class AirbenchOptions:
+    widths: Annotated[
+        tuple[Annotated[int, Ge(1)], Annotated[int, Ge(1)], Annotated[int, Ge(1)]], "channels of the three blocks"
+    ] = (64, 256, 256)
+    logit_scale: Annotated[float, "what logits are multiplied by", Gt(0)] = 1 / 9
+    bias_rate: Annotated[
+        float, "learning rate of the normalisations' biases under SGD, as a multiple of the optimizer's", Gt(0)
+    ] = 64.0
 
 
 @dataclass(eq=False, repr=False)
@@ -117,5 +128,12 @@ COMPONENTS = (
         SmallCNNOptions,
     ),
     Component("mlp", "clsfit_standard.models.mlp:MLP", "fully connected layers", MLPOptions),
+    Component(
+        "airbench",
+        "clsfit_standard.models.airbench:Airbench",
+        "convolutions that learn 32x32 pictures in seconds, 2.0 million parameters; wants the callback whiten",
+        AirbenchOptions,
+        "https://arxiv.org/abs/2404.00498",
+    ),
     *(_of_torchvision(name) for name in TORCHVISION),
 )
