@@ -63,6 +63,12 @@ class EMAOptions:
 
 
 @dataclass(eq=False, repr=False)
+class WhitenOptions:
+    pictures: Annotated[int, "training pictures that patches are taken of", Ge(1)] = 5000
+    eps: Annotated[float, "added to each pattern's mean square, so that rare ones are not blown up", Gt(0)] = 5e-4
+
+
+@dataclass(eq=False, repr=False)
 class RollbackOptions:
     factor: Annotated[float, "what the learning rates are multiplied by at each return", Gt(0), Lt(1)] = 0.5
     times: Annotated[int, "returns in a whole run; one more divergence ends it", Ge(1)] = 3
@@ -106,6 +112,13 @@ COMPONENTS = (
         "averages the weights of late steps; validation judges the average, the model files hold it",
         EMAOptions,
         "https://doi.org/10.1137/0330046",
+    ),
+    Component(
+        "whiten",
+        "clsfit_standard.callbacks.whiten:Whiten",
+        "sets the first convolution, before step 0, so that it whitens the pictures' patches",
+        WhitenOptions,
+        "https://arxiv.org/abs/2404.00498",
     ),
     Component(
         "rollback",
