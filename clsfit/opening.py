@@ -74,9 +74,10 @@ def take_in_wanted(
         if isinstance(config.data, Selection):  # its code is a stranger's, perhaps
             _blame(config.data, error)
         raise
-    # a file that --print-config or a run has written holds every setting, so the default is no wish
+    # a file that --print-config or a run has written holds every setting, so the default is no wish; and a run that
+    # goes on has what its recipe said
     wished = "val_fraction" in config.explicit and settings.val_fraction != Settings().val_fraction
-    if wished and intake.own_val:
+    if wished and recorded is None and intake.own_val:
         raise ConfigError(
             "--val-fraction has no effect: DATA has validation pictures of its own",
             "option --val-fraction",
