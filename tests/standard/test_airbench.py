@@ -183,3 +183,16 @@ def test_the_recipe_holds_together(clsfit: Any, tmp_path: Path) -> None:
     rows = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert json.loads(rows[-1])["step"] == 8 * 6  # all 180 pictures are trained on
     assert json.loads(clsfit("evaluate", "run", data, "--json").stdout)["accuracy"] > 0.9
+
+
+def test_a_run_of_the_recipe_goes_on_where_the_data_are_split(clsfit: Any, drawn: Any, tmp_path: Path) -> None:
+    """Data with validation pictures of their own leave the recipe's share of them without effect; nobody wished it."""
+    for split in ("train", "val"):
+        drawn(tmp_path / "data" / split, {"a": 12, "b": 12}, size=12)
+    small = ["--batch-size", 8, "--epochs", 1, "--model.widths", "2,2,2", "--mean", 0.5, "--std", 0.25]
+    words = ["train", "data", "--recipe", "cifar-speed", *small, "-o", "run"]
+    clsfit(*words)
+    before = (tmp_path / "run" / "last.safetensors").read_bytes()
+    (tmp_path / "run" / "summary.json").unlink()
+    clsfit(*words, "--resume")
+    assert (tmp_path / "run" / "last.safetensors").read_bytes() == before
