@@ -35,7 +35,7 @@ def test_every_classifier_of_torchvision_is_offered() -> None:
     """A newer torchvision may have more of them; none may have gone."""
     installed = set(torchvision.models.list_models(module=torchvision.models))
     assert set(TORCHVISION) <= installed, "no longer in torchvision"
-    assert {offer.name for offer in COMPONENTS} == {"small_cnn", "mlp", *TORCHVISION}
+    assert {offer.name for offer in COMPONENTS} == {"small_cnn", "mlp", "airbench", *TORCHVISION}
     release = tuple(int(part) for part in torchvision.__version__.split(".")[:2])
     if release <= (0, 29):
         assert installed == set(TORCHVISION), "not offered yet"
