@@ -41,15 +41,20 @@ def _group(setting: Setting, name: str, programs: list[Program], goal: float | N
 def _sizes(setting: Setting) -> tuple[str, int, int]:
     """Model, epochs and batch size; a CPU is given less at the size small."""
     if setting.size == "tiny":
-        return "three_convolutions", 4, 32
+        return "three_convolutions", 2, 32
     if setting.size == "small" and not setting.on_gpu:
         return "resnet18_small", 2, 128
     return "resnet18_small", 10, 512
 
 
+def _rate(setting: Setting) -> float:
+    """The learning rate; six steps at a larger one would end anywhere."""
+    return 0.01 if setting.size == "tiny" else 0.1
+
+
 def _peer(setting: Setting, name: str, script: str, *words: str, needs: tuple[str, ...] = ()) -> Program:
     model, epochs, batch = _sizes(setting)
-    sizes = ("--model", model, "--epochs", epochs, "--batch", batch, "--lr", 0.1, "--workers", setting.workers)
+    sizes = ("--model", model, "--epochs", epochs, "--batch", batch, "--lr", _rate(setting), "--workers", setting.workers)
     rest = ("--device", setting.device, "--save", setting.work / "cold" / "weights.pt", *words)
     program = setting.peer(name, script, setting.validated, *sizes, *rest, needs=needs)
     return _cold(setting, program, setting.work / "cold" / "weights.pt")
@@ -60,7 +65,7 @@ def _ours(setting: Setting, name: str, *words: str) -> Program:
     models = {"resnet18_small": ("--model", "resnet18", "--model.stem", "small")}
     given = ("--input-size", 32, "--channels", 3, "--epochs", epochs, "--batch-size", batch, "--device", setting.device)
     augment = ("--augment", "crop", "--augment", "hflip", "--scheduler", "cosine")
-    sgd = ("--optimizer", "sgd", "--optimizer.lr", 0.1, "--optimizer.momentum", 0.9, "--optimizer.weight_decay", 0)
+    sgd = ("--optimizer", "sgd", "--optimizer.lr", _rate(setting), "--optimizer.momentum", 0.9, "--optimizer.weight_decay", 0)
     words = (*models.get(model, ("--model", model)), *map(str, (*given, *augment, *sgd)), *words)
     run = setting.work / "cold" / "run"
     return _cold(setting, setting.train(name, run, setting.validated, *words), run / "last.safetensors")
