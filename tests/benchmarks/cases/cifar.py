@@ -54,8 +54,16 @@ def _rate(setting: Setting) -> float:
 
 def _peer(setting: Setting, name: str, script: str, *words: str, needs: tuple[str, ...] = ()) -> Program:
     model, epochs, batch = _sizes(setting)
-    sizes = ("--model", model, "--epochs", epochs, "--batch", batch, "--lr", _rate(setting), "--workers", setting.workers)
-    rest = ("--device", setting.device, "--save", setting.work / "cold" / "weights.pt", *words)
+    sizes = ("--model", model, "--epochs", epochs, "--batch", batch, "--lr", _rate(setting))
+    rest = (
+        "--workers",
+        setting.workers,
+        "--device",
+        setting.device,
+        "--save",
+        setting.work / "cold" / "weights.pt",
+        *words,
+    )
     program = setting.peer(name, script, setting.validated, *sizes, *rest, needs=needs)
     return _cold(setting, program, setting.work / "cold" / "weights.pt")
 
@@ -65,7 +73,8 @@ def _ours(setting: Setting, name: str, *words: str) -> Program:
     models = {"resnet18_small": ("--model", "resnet18", "--model.stem", "small")}
     given = ("--input-size", 32, "--channels", 3, "--epochs", epochs, "--batch-size", batch, "--device", setting.device)
     augment = ("--augment", "crop", "--augment", "hflip", "--scheduler", "cosine")
-    sgd = ("--optimizer", "sgd", "--optimizer.lr", _rate(setting), "--optimizer.momentum", 0.9, "--optimizer.weight_decay", 0)
+    sgd = ("--optimizer", "sgd", "--optimizer.lr", _rate(setting))
+    sgd = (*sgd, "--optimizer.momentum", 0.9, "--optimizer.weight_decay", 0)
     words = (*models.get(model, ("--model", model)), *map(str, (*given, *augment, *sgd)), *words)
     run = setting.work / "cold" / "run"
     return _cold(setting, setting.train(name, run, setting.validated, *words), run / "last.safetensors")
