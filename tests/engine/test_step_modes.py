@@ -283,6 +283,7 @@ def test_what_keeps_a_run_out_of_a_graph_is_named(
         ({}, []),
         ({"model": "small_cnn", "loss": "focal"}, []),
         ({"loss": "label_smoothing"}, []),
+        ({"model": "resnet18", "input_size": 32}, []),
         ({"loss": "mine"}, ["loss 'mine' does not declare graph_safe"]),
         ({"model": "squeezenet1_1", "input_size": 32}, ["model 'squeezenet1_1' does not declare graph_safe"]),
     ],

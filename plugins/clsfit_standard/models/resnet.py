@@ -99,6 +99,8 @@ class ResNet(nn.Module):
             stride 1 and no pooling, as usual for CIFAR.
     """
 
+    graph_safe = True
+
     def __init__(self, layout: Layout, num_classes: int, in_channels: int, stem: Stem) -> None:
         super().__init__()
         self.conv1 = _convolution(3, 64, 7, 2)
