@@ -58,6 +58,9 @@ FILLED = frozenset(
 class Model(Protocol):
     """A ``torch.nn.Module`` that maps pictures to logits.
 
+    Where it convolves, pictures and weights are channels_last in memory, on CUDA and on CPUs. A model that fails
+    on two pictures of zeros so, as one does that calls ``view`` after a convolution, gets contiguous ones: slower.
+
     Its factory builds it untrained; what it starts from is the core's option ``--model.weights``. A
     factory for which there are pretrained weights says so by an attribute ``pretrained``, an object as
     :class:`Pretrained` describes.

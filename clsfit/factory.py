@@ -114,6 +114,8 @@ def check_model(
         got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
         raise _broken(offer, f"logits must be [B, {filled['num_classes']}] for B=2 pictures, not {got}")
     best = devices.memory_format(model, device)
+    if best == torch.contiguous_format:
+        return best
     model.to(memory_format=best)
     try:
         with torch.no_grad():
