@@ -14,9 +14,9 @@ size of the batch and no padding:
 - So a sum of products has at most 24 bits, which float32 keeps.
 
 Levels are rounded to eighths between the products, and not to whole levels as the resize of uint8 pictures on the
-host does. Two results that are rounded to whole levels twice can be two levels apart. These are one apart at most:
-before the last rounding the host's is off by its first one, half a level, this by a sixteenth and by what its weights
-are rounded by.
+host does. Two results that are rounded to whole levels twice can be two levels apart. These are one apart at most
+where a picture is made up to about 8 times smaller: before the last rounding the host's is off by its first one, half
+a level, this by a sixteenth and by what its weights are rounded by. Beyond that a search has found no more than one.
 """
 
 from __future__ import annotations
