@@ -36,11 +36,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No configuration of the user's, a cache of the test session's own."""
+def own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No configuration of the user's, a cache of the test session's own, nothing left for the next test."""
+    before = dict(os.environ)
     for name in [name for name in os.environ if name.startswith("CLSFIT_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("CLSFIT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    yield
+    # torch's compiler leaves names of folders, a group of processes the one of its device; with them in the
+    # environment no later command of this process would be a fork.
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    for name in [name for name, value in before.items() if os.environ.get(name) != value]:
+        os.environ[name] = before[name]
 
 
 @pytest.fixture(scope="session")

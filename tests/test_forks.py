@@ -53,6 +53,13 @@ def test_it_is_another_interpreter_where_the_environment_asks_for_one(
     assert run_command(["--help"], pictures.parent, env)[0] == 77
 
 
+@pytest.mark.parametrize("turn", [1, 2])
+def test_what_a_test_leaves_in_the_environment_is_taken_back(turn: int) -> None:
+    assert "LEFT_BEHIND" not in os.environ
+    assert os.environ["OMP_NUM_THREADS"] == "1"
+    os.environ["LEFT_BEHIND"] = os.environ["OMP_NUM_THREADS"] = str(turn + 1)
+
+
 def test_it_ends_as_an_interpreter_does() -> None:
     code = """
 import atexit, sys, threading, time
