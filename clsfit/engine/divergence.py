@@ -64,6 +64,7 @@ class Watch:
             DivergedError: the scale does not explain it.
         """
         if self.run.precision.found.item() == 0:
+            self.run.precision.reuse()
             return False
         if self.run.precision.diverged.item() != 0:
             self._fail(self.run.step)

@@ -57,6 +57,7 @@ class Precision:
         self._seeds: dict[Any, torch.Tensor] = {}
         self.found = torch.zeros(1, device=device)
         self.diverged = self.found
+        self._unset = False
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context of a forward pass; it may be entered again and again."""
@@ -90,8 +91,10 @@ class Precision:
 
     def check(self, gradients: list[torch.Tensor], losses: list[torch.Tensor]) -> None:
         """Unscales ``gradients`` in place and sets the flags from them and the ``losses`` (scalars, detached)."""
-        self.found = torch.zeros(1, device=self.device)
-        self.diverged = torch.zeros(1, device=self.device) if self._scales else self.found
+        if not self._unset:
+            self.found = torch.zeros(1, device=self.device)
+            self.diverged = torch.zeros(1, device=self.device) if self._scales else self.found
+        self._unset = False
         if not self._scales:
             _check(gradients + losses, self.found, self._one)
         else:
@@ -105,6 +108,10 @@ class Precision:
             # in place: a CUDA graph reads and writes the same memory at every replay
             self._good.copy_(torch.where(grow, 0.0, good))
             self._scale.mul_(torch.where(bad, self.backoff, torch.where(grow, self.growth, 1.0)))
+
+    def reuse(self) -> None:
+        """Says that the flags were read, are not set, and are kept by nobody: the next check takes their memory."""
+        self._unset = True
 
     def state_dict(self) -> dict[str, Any]:
         """The scale and the good steps since it last changed."""

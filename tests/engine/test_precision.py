@@ -27,6 +27,23 @@ def test_flags(name: str, bad: float) -> None:
     assert precision.found.item() == precision.diverged.item() == 1
 
 
+@pytest.mark.parametrize("name", ["fp32", "fp16"])
+def test_memory_of_flags_is_taken_again_only_where_somebody_says_so(name: str) -> None:
+    precision = Precision(name, CPU)
+    fine, bad, loss = [torch.ones(3)], [torch.tensor([float("nan")])], [torch.tensor(1.0)]
+    kept = []
+    for gradients in (bad, fine, bad):
+        precision.check(gradients, loss)
+        kept.append(precision.found)
+    precision.check(fine, loss)
+    precision.reuse()
+    before = precision.found
+    precision.check(bad, loss)
+    assert precision.found is before
+    precision.check(fine, loss)
+    assert [flag.item() for flag in (*kept, before, precision.found)] == [1, 0, 1, 1, 0]
+
+
 def scale_of(precision: Precision) -> float:
     """The gradient of a loss that is the weight itself."""
     weight = torch.ones(1, requires_grad=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import lru_cache
 from types import MethodType
 from typing import Any
 
@@ -163,7 +164,7 @@ class LightOptimizer(torch.optim.Optimizer):
         Of a number torch makes a float64 tensor for each tensor of the list, and casts it: ten times the
         work of multiplying a small one. The bits are those of the number, which is cast just so.
         """
-        return value if self._scalars is None else torch.scalar_tensor(value, dtype=self._scalars)
+        return value if self._scalars is None else _scalar(value, self._scalars)
 
     def _call_hooks(self) -> None:
         self.step = MethodType(self.profile_hook_step(type(self).step), self)  # type: ignore[method-assign]
@@ -179,6 +180,11 @@ class LightOptimizer(torch.optim.Optimizer):
             and parameters[0].is_floating_point()
             and all(p.stride() == torch.empty_like(p, device="meta").stride() for p in parameters)
         )
+
+
+@lru_cache(64)  # far more than a step's: the same few come back at every step, and nobody writes to them
+def _scalar(value: float, dtype: torch.dtype) -> Tensor:
+    return torch.scalar_tensor(value, dtype=dtype)
 
 
 def laid_out(tensors: list[Tensor], parameters: list[Tensor]) -> list[Tensor]:
