@@ -31,7 +31,7 @@ from clsfit.pipeline.finish import Finish
 from clsfit.pipeline.loader import Loader
 from clsfit.provenance import model_header, packages_of
 from clsfit.storage.rundir import RunDirectory
-from clsfit.weights import start_from
+from clsfit.weights import source_of, start_from
 
 _ALONE = Alone()
 
@@ -109,6 +109,7 @@ def build_run(
         directory=directory,
         header=model_header(config, intake, finish, filled, by_class, augmentation.always, memory_format),
         packages=packages_of(config),
+        weights=source_of(config.one("model")),
         notes=notes,
         ranks=ranks,
     )

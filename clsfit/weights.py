@@ -46,7 +46,7 @@ class Loaded:
 def anchored(config: Config) -> Config:
     """``config`` with the absolute path of FILE, so that a record says from any directory what was meant."""
     choice = config.one("model")
-    given = _given(choice)
+    given = source_of(choice)
     if given in {None, _DEFAULT}:
         return config
     absolute = replace(choice, params=choice.params | {"weights": os.path.abspath(str(given))})
@@ -55,7 +55,7 @@ def anchored(config: Config) -> Config:
 
 def keep(config: Config, directory: Path) -> None:
     """Refuses to overwrite a run that FILE is in, which would delete it before it is read."""
-    given = _given(config.one("model"))
+    given = source_of(config.one("model"))
     if given not in {None, _DEFAULT} and Path(str(given)).resolve().is_relative_to(directory.resolve()):
         raise ConfigError(
             "the weights to start from would be deleted with the run that --overwrite replaces",
@@ -72,7 +72,7 @@ def preprocessing(config: Config) -> Preprocessing | None:
         CheckpointError: FILE is missing, damaged, or no safetensors file.
     """
     choice = config.one("model")
-    given = _given(choice)
+    given = source_of(choice)
     if given is None:
         return None
     if given != _DEFAULT:
@@ -134,7 +134,7 @@ def start_from(choice: Selection, model: torch.nn.Module, classes: Sequence[str]
     Raises:
         ClsfitError: the weights cannot be had, or do not fit the model.
     """
-    given = _given(choice)
+    given = source_of(choice)
     if given is None:
         return []
     pretrained = _pretrained(choice)
@@ -241,8 +241,11 @@ def _head(model: torch.nn.Module, num_classes: int) -> set[str]:
     return owners[-1] if owners else set()
 
 
-def _given(choice: Selection) -> str | None:
-    """The option's value; None too where the component has an option of that name itself."""
+def source_of(choice: Selection) -> str | None:
+    """The option's value, ``default`` or FILE, of a model's selection; None where training starts from what is drawn.
+
+    None too where the model has an option of that name itself, which then means what it likes.
+    """
     own = any(parameter.name == "weights" for parameter in own_parameters(choice.offer))
     return None if own else choice.params.get("weights")
 

@@ -37,6 +37,7 @@ class Run:
         windows: the micro-batches of each optimizer step of an epoch.
         header: what a model file says beside the weights.
         packages: top-level package of each component, and its distribution with version.
+        weights: what ``--model.weights`` says that training starts from, ``default`` or a file; None: what is drawn.
         notes: what building it found worth saying, a line each.
         epoch: finished epochs; 0 during the first one.
         step: finished optimizer steps.
@@ -80,6 +81,7 @@ class Run:
     directory: RunDirectory | None
     header: Mapping[str, Any]
     packages: Mapping[str, str]
+    weights: str | None = None
     notes: list[str] = field(default_factory=list)
     epoch: int = 0
     step: int = 0

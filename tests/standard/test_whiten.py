@@ -48,10 +48,10 @@ class FakeLoader:
             yield Batch(self.images[torch.from_numpy(part)], targets, None, part, {})
 
 
-def fake_run(model: nn.Module, images: Tensor, rows: Any = None, step: int = 0) -> Any:
+def fake_run(model: nn.Module, images: Tensor, rows: Any = None, step: int = 0, weights: str | None = None) -> Any:
     rows = np.arange(len(images)) if rows is None else rows
     train = SimpleNamespace(loader=FakeLoader(images), rows=rows)
-    return SimpleNamespace(model=model, train=train, step=step, ranks=Alone())
+    return SimpleNamespace(model=model, train=train, step=step, weights=weights, ranks=Alone())
 
 
 def correlated(count: int, channels: int = 3) -> Tensor:
@@ -150,6 +150,18 @@ def test_a_model_that_it_does_not_fit(model: nn.Module, told: str) -> None:
         Whiten().check(fake_run(model, correlated(2)))
     assert "--callback whiten" in refused.value.where
     assert len(str(refused.value).splitlines()) <= 3
+
+
+def test_weights_to_start_from_are_not_overwritten(clsfit: Any, pictures: Path, tmp_path: Path) -> None:
+    first = train(pictures, tmp_path / "first", epochs=1)
+    options = ("--model", "airbench", "--model.widths", "4,4,4", "--model.weights", first / "best.safetensors")
+    done = clsfit("train", pictures, *options, "--callback", "whiten", "-o", "run", code=2)
+    assert "overwrite the first convolution" in done.stderr
+    assert len(done.stderr.splitlines()) == 3
+    assert not (tmp_path / "run").exists()
+    clsfit("train", pictures, *options, "--epochs", "1", "-o", "run")
+    kept = first_weights(tmp_path / "run" / "last.safetensors")
+    assert kept.equal(first_weights(first / "best.safetensors")), "this model never trains them"
 
 
 def test_a_run_refuses_it_before_it_writes(clsfit: Any, pictures: Path, tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ class Whiten:
     C * h * w filters are ``v / sqrt(l + eps)``, and as many more are their negatives. A bias stays as it is.
 
     That happens once, before step 0; a run that goes on has the weights already. Computed in float64 on the host,
-    without a draw, they are the same bits on every run. Whether they are trained is the model's affair.
+    without a draw, they are the same bits on every run. Whether they are trained is the model's affair. Weights that
+    ``--model.weights`` names have been trained behind other filters, so the two are refused together.
 
     Args:
         pictures: how many are taken, >= 1; all where there are fewer.
@@ -39,7 +40,13 @@ class Whiten:
         self._done = False
 
     def check(self, run: Run) -> None:
-        """Refuses a model whose first convolution has not the outputs that whitening gives."""
+        """Refuses a model whose first convolution has not the outputs that whitening gives, or is trained already."""
+        if run.weights is not None:
+            raise ConfigError(
+                "callback 'whiten' would overwrite the first convolution of the weights that training starts from",
+                "options --callback whiten and --model.weights",
+                "leave one of them out",
+            )
         conv = _first_convolution(run.model)
         if conv is None:
             raise ConfigError(
