@@ -37,9 +37,8 @@ def test_a_command_that_is_killed_by_a_signal_has_its_number(run_command: Any, p
     assert run_command(words, tmp_path, env)[0] == -9
 
 
-def test_a_command_that_hangs_is_ended_and_answers_for_no_other(
-    run_command: Any, pictures: Path, tmp_path: Path
-) -> None:
+def test_a_command_that_hangs_is_ended_and_answers_for_no_other(run_in: Any, pictures: Path, tmp_path: Path) -> None:
+    run_command = run_in(os.environ)  # of this environment, so that it forks, whatever an earlier test left there
     with pytest.raises(TimeoutError):
         run_command(["train", pictures, "--epochs", "100000", "-q"], tmp_path, os.environ, timeout=3)
     assert run_command(["--version"], pictures.parent, os.environ)[0] == 0
