@@ -184,7 +184,7 @@ class LightOptimizer(torch.optim.Optimizer):
 
 @lru_cache(64)  # far more than a step's: the same few come back at every step, and nobody writes to them
 def _scalar(value: float, dtype: torch.dtype) -> Tensor:
-    return torch.scalar_tensor(value, dtype=dtype)
+    return torch.scalar_tensor(value, dtype=dtype, device="cpu")
 
 
 def laid_out(tensors: list[Tensor], parameters: list[Tensor]) -> list[Tensor]:
