@@ -6,7 +6,7 @@ divided, is known before its first micro-batch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from clsfit.errors import ConfigError
@@ -50,6 +50,18 @@ def part(bounds: Bounds, rank: int, world_size: int) -> Bounds | None:
     if rank >= taking:
         return None
     return start + (stop - start) * rank // taking, start + (stop - start) * (rank + 1) // taking
+
+
+def runs(bounds: Sequence[Bounds], samples: int, batches: int) -> Iterator[Sequence[Bounds]]:
+    """Micro-batches in runs of at most ``samples`` samples and ``batches`` of them, at least one each."""
+    first = taken = 0
+    for place, (start, stop) in enumerate(bounds):
+        if place > first and (place - first == batches or taken + stop - start > samples):
+            yield bounds[first:place]
+            first, taken = place, 0
+        taken += stop - start
+    if first < len(bounds):
+        yield bounds[first:]
 
 
 def windows(bounds: Sequence[Bounds], accumulate: int) -> list[Window]:

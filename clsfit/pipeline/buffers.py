@@ -16,6 +16,7 @@ import torch
 
 _WORTH = 1 << 20  # bytes; smaller blocks stay with the process anyway
 _KEPT = 8  # blocks of one size: those of the batches that are under way
+_ALIGNMENT = 64  # bytes
 _SIZES = 4  # sizes: of a pass's full and last batches, as numbers and as pixels
 
 Block = npt.NDArray[np.uint8]
@@ -55,7 +56,17 @@ class Buffers:
             for place in range(len(blocks)):
                 if _references(blocks, place) == _UNUSED:
                     return blocks[place]
-            block = torch.empty(size, dtype=torch.uint8).numpy()  # aligned as torch's own
+            block = _aligned(size)
             if len(blocks) < _KEPT:
                 blocks.append(block)
             return block
+
+
+def _aligned(size: int) -> Block:
+    """uint8 [size], newly made, that begins where torch's own tensors would.
+
+    numpy asks the system for huge pages where an array takes several MiB, which torch does not.
+    """
+    whole = np.empty(size + _ALIGNMENT, dtype=np.uint8)
+    first = -whole.ctypes.data % _ALIGNMENT
+    return whole[first : first + size]

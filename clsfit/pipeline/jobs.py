@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,6 +14,7 @@ import torch
 from clsfit.data.decode import PictureError
 from clsfit.pipeline import warp
 from clsfit.pipeline.augment import Augmentation, Drawn, Parameters
+from clsfit.pipeline.batches import Bounds, runs
 from clsfit.pipeline.finish import Finish
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 Ints = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
+
+_DRAWN = 512  # samples drawn at once: a draw of a few takes as long as one of hundreds
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +104,20 @@ class Draws:
             return []
         return self.chosen(epoch).draw_applied(self._seed, epoch or 0, positions, self._finish.extents(sizes))
 
-    def job(self, rows: Ints, positions: Ints, epoch: int | None, sizes: Ints) -> Job:
-        """A micro-batch of ``rows`` [B], at ``positions`` [B] of the pass, whose canvases have ``sizes`` [B, 2]."""
+    def jobs(self, rows: Ints, bounds: Sequence[Bounds], epoch: int | None, sizes: Ints) -> Iterator[Job]:
+        """The micro-batches ``bounds`` of a pass over ``rows`` of a table whose canvases have ``sizes`` [N, 2]."""
         if epoch is None:
-            return Job(rows, positions, None, None, [])
-        return self.complete(Job(rows, positions, epoch, None, []), sizes)
+            for start, stop in bounds:
+                yield Job(rows[start:stop], np.arange(start, stop), None, None, [])
+            return
+        for run in runs(bounds, _DRAWN, len(bounds)):
+            positions = np.concatenate([np.arange(start, stop) for start, stop in run])
+            drawn, first = self.draw(positions, sizes[rows[positions]], epoch), 0
+            for start, stop in run:
+                own = rows[start:stop]
+                part = drawn.part(first, first + len(own))
+                yield self.complete(Job(own, np.arange(start, stop), epoch, part, []), sizes[own])
+                first += len(own)
 
     def complete(self, job: Job, sizes: Ints) -> Job:
         """The job with all that is drawn for canvases of ``sizes`` [B, 2]."""

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import torch
 
 from clsfit.pipeline.augment import Augmentation, Drawn, Parameters, look_up
-from clsfit.pipeline.batches import Bounds
+from clsfit.pipeline.batches import Bounds, runs
 from clsfit.pipeline.boxes import InBatches
 from clsfit.pipeline.buffers import Buffers
 from clsfit.pipeline.finish import Finish
@@ -186,7 +186,7 @@ class Loader:
     def _resident(self, store: Resident, rows: Ints, bounds: Sequence[Bounds], epoch: int | None) -> Iterator[Batch]:
         high, wide = self._finish.input_size
         chosen = self._draws.chosen(epoch)
-        for chunk in _chunks(bounds, _CHUNK_BYTES // (4 * self._finish.channels * high * wide)):
+        for chunk in runs(bounds, _CHUNK_BYTES // (4 * self._finish.channels * high * wide), _CHUNK_BATCHES):
             lengths = [stop - start for start, stop in chunk]
             first, last = chunk[0][0], chunk[-1][1]
             if last - first == sum(lengths) and all(a[1] == b[0] for a, b in pairwise(chunk)):
@@ -223,11 +223,7 @@ class Loader:
                 yield Batch(pixels, targets, weight, own, {})
 
     def _cut(self, rows: Ints, bounds: Sequence[Bounds], epoch: int | None) -> Iterator[Batch]:
-        def job(start: int, stop: int) -> Job:
-            part = rows[start:stop]
-            return self._draws.job(part, np.arange(start, stop), epoch, self._canvases.sizes[part])
-
-        jobs = (job(start, stop) for start, stop in bounds)
+        jobs = self._draws.jobs(rows, bounds, epoch, self._canvases.sizes)
         if self._device.type == "cpu" and self._form == "sample":  # nothing is left for another device
             yield from in_order(self._cut_and_complete, jobs, self._workers)
             return
@@ -257,15 +253,3 @@ def _parts(batches: Iterator[Batch], bounds: Sequence[Bounds], shares: Sequence[
                 batch.rows[first:last],
                 {place - first: why for place, why in batch.errors.items() if first <= place < last},
             )
-
-
-def _chunks(bounds: Sequence[Bounds], limit: int) -> Iterator[Sequence[Bounds]]:
-    """Runs of micro-batches of at most ``limit`` samples and :data:`_CHUNK_BATCHES`, at least one batch each."""
-    first = samples = 0
-    for place, (start, stop) in enumerate(bounds):
-        if place > first and (place - first == _CHUNK_BATCHES or samples + stop - start > limit):
-            yield bounds[first:place]
-            first, samples = place, 0
-        samples += stop - start
-    if first < len(bounds):
-        yield bounds[first:]

@@ -236,5 +236,5 @@ class Resident:
             pixels = torch.empty((len(others), *size, self._finish.channels), dtype=torch.uint8)
             for k, chosen in enumerate(others.tolist()):
                 warp.cut(self._pixels[rows[chosen]], plan, chosen, pixels[k])
-            resized = move(warp.flip_(pixels, plan.flips[others]), self._device).permute(0, 3, 1, 2)
+            resized = move(pixels, self._device).permute(0, 3, 1, 2)
             images.index_copy_(0, send(others, self._device), resized)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from functools import partial
 
-import numpy as np
 import torch
 
 from clsfit.pipeline import warp
@@ -13,7 +12,7 @@ from clsfit.pipeline.buffers import Buffers
 from clsfit.pipeline.jobs import Cut, Job, Reader
 from clsfit.pipeline.resident import move
 
-_GROUP = 16  # canvases held at once while a batch is cut; streamed ones are large
+_GROUP = 16  # streamed canvases held at once while a batch is cut: they are large, others are held anyway
 
 
 class OneByOne:
@@ -38,11 +37,8 @@ class OneByOne:
             pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
         else:
             pixels = self._buffers.empty(shape, dtype=torch.uint8)
-        flips = np.zeros((count, 2), dtype=np.bool_)
         reading = self._reader.read(job, stop)
-        for group in reading.groups(_GROUP):
+        for group in reading.groups(_GROUP if self._reader.canvases.tier == "stream" else max(1, count)):
             for k, canvas in enumerate(group.canvases):
                 warp.cut(canvas, group.plan, k, pixels[group.first + k])
-            flips[group.first : group.first + len(group.canvases)] = group.plan.flips
-        images = warp.flip_(pixels, flips).permute(0, 3, 1, 2)
-        return Cut(reading.complete(), reading.errors, partial(move, images, self._device))
+        return Cut(reading.complete(), reading.errors, partial(move, pixels.permute(0, 3, 1, 2), self._device))

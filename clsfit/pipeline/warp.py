@@ -133,7 +133,7 @@ def resize(canvas: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 def cut(canvas: Bytes, samples: Plan, k: int, out: torch.Tensor) -> None:
-    """Writes sample ``k`` of a plan, not yet mirrored, into ``out``.
+    """Writes sample ``k`` of a plan into ``out``.
 
     Args:
         canvas: uint8 [H, W, C].
@@ -147,16 +147,29 @@ def cut(canvas: Bytes, samples: Plan, k: int, out: torch.Tensor) -> None:
         out.copy_(_cut_general(canvas, samples.maps[k], (out.shape[0], out.shape[1])))
         return
     top, bottom, row, row_end, left, right, column, column_end = samples.spans[k].tolist()
-    if (row, column, row_end, column_end) != (0, 0, out.shape[0], out.shape[1]):
+    down, across = samples.flips[k].tolist()
+    high, wide = out.shape[:2]
+    if (row, column, row_end, column_end) != (0, 0, high, wide):
         out.zero_()
         if row_end <= row or column_end <= column:
             return
+    inner = tensor_of(canvas[top:bottom, left:right])
     size = (row_end - row, column_end - column)
-    inner = canvas[top:bottom, left:right]
-    if inner.shape[:2] == size:
-        out.numpy()[row:row_end, column:column_end] = inner
-    else:
-        out[row:row_end, column:column_end] = resize(tensor_of(inner), size)
+    piece = inner if inner.shape[:2] == size else resize(inner, size)
+    if down:
+        row = high - row_end
+    if across:
+        column = wide - column_end
+    out[row : row + size[0], column : column + size[1]] = _mirrored(piece, down, across)
+
+
+def _mirrored(picture: torch.Tensor, down: bool, across: bool) -> torch.Tensor:
+    """uint8 [h, w, C]: ``picture`` with its rows in reverse order if ``down``, its columns if ``across``."""
+    if not (down or across):
+        return picture
+    axes = [axis for axis, wanted in ((2, down), (3, across)) if wanted]
+    # As [1, C, h, w] torch mirrors it with vector instructions.
+    return picture[None].permute(0, 3, 1, 2).flip(axes)[0].permute(1, 2, 0)
 
 
 def _cut_general(canvas: Bytes, matrix: Floats, size: tuple[int, int]) -> torch.Tensor:

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clsfit.errors import ConfigError
-from clsfit.pipeline.batches import batch_bounds, part, windows
+from clsfit.pipeline.batches import batch_bounds, part, runs, windows
 
 
 @given(n=st.integers(0, 500), size=st.integers(1, 70))
@@ -37,6 +37,25 @@ def test_windows_group_all_batches_and_count_their_samples(n, size, accumulate):
     assert all(len(group) == accumulate for group, _ in steps[:-1])
     assert sum(samples for _, samples in steps) == n
     assert all(samples == group[-1][1] - group[0][0] for group, samples in steps)
+
+
+@given(
+    sizes=st.lists(st.integers(1, 50), max_size=30),
+    gaps=st.lists(st.integers(0, 9), min_size=30),
+    samples=st.integers(0, 120),
+    batches=st.integers(1, 40),
+)
+def test_runs_are_as_long_as_they_may_be(sizes, gaps, samples, batches):
+    bounds, start = [], 0
+    for size, gap in zip(sizes, gaps, strict=False):
+        bounds.append((start + gap, start + gap + size))
+        start += gap + size
+    found = [list(run) for run in runs(bounds, samples, batches)]
+    assert [bound for run in found for bound in run] == bounds
+    taken = [sum(stop - start for start, stop in run) for run in found]
+    assert all(len(run) == 1 or (len(run) <= batches and own <= samples) for run, own in zip(found, taken, strict=True))
+    for run, own, (first, *_) in zip(found, taken, found[1:], strict=False):
+        assert len(run) == batches or own + first[1] - first[0] > samples
 
 
 @given(start=st.integers(0, 1000), samples=st.integers(1, 300), world=st.integers(1, 40))

@@ -217,12 +217,21 @@ def test_closing_early_leaves_no_threads_and_reads_little_ahead(fakes, noise, fa
     assert 8 <= len(read) <= (1 + 2 + 1) * 8
 
 
-def test_a_failing_draw_ends_the_threads(fakes, noise):
+@pytest.mark.parametrize("at_once", [1, 20, 8 * COUNT])
+def test_how_many_samples_are_drawn_at_once_changes_no_batch(fakes, noise, monkeypatch, at_once):
+    canvases = fakes.Canvases(noise(COUNT, (9, 30)))
+    expected = passed(loader(canvases, *augments_of(fakes, "all")), BOUNDS[1:-2])
+    monkeypatch.setattr("clsfit.pipeline.jobs._DRAWN", at_once)
+    assert_equal(passed(loader(canvases, *augments_of(fakes, "all"), workers=2), BOUNDS[1:-2]), expected)
+
+
+def test_a_failing_draw_ends_the_threads(fakes, noise, monkeypatch):
     class Late(fakes.HFlip):
         def matrix(self, parameters, input_size):
             self.calls = getattr(self, "calls", 0) + 1
             return super().matrix(parameters, input_size) if self.calls < 6 else np.zeros(3)
 
+    monkeypatch.setattr("clsfit.pipeline.jobs._DRAWN", 8)
     before = threading.active_count()
     with pytest.raises(PluginError, match="Late"):
         passed(loader(fakes.Canvases(noise(COUNT, (9, 30))), Late(), workers=2))

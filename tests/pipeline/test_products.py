@@ -69,7 +69,7 @@ def on_host(canvases, spans, flips, size):
     out = torch.full((count, *size, canvases[0].shape[2]), 77, dtype=torch.uint8)
     for k, canvas in enumerate(canvases):
         warp.cut(canvas, plan, k, out[k])
-    return warp.flip_(out, flips).permute(0, 3, 1, 2)
+    return out.permute(0, 3, 1, 2)
 
 
 def levels_apart(a, b):

@@ -18,7 +18,7 @@ def cut(canvas, size, resize="short", matrix=None):
     plan = warp.plan(size, sizes, finish.windows(sizes), None if matrix is None else np.asarray(matrix, float)[None])
     out = torch.full((1, *size, canvas.shape[2]), 77, dtype=torch.uint8)
     warp.cut(canvas, plan, 0, out[0])
-    return warp.flip_(out, plan.flips)[0].permute(2, 0, 1)
+    return out[0].permute(2, 0, 1)
 
 
 def shift(x, y):

@@ -94,7 +94,7 @@ def cut(canvas: np.ndarray, size: tuple[int, int], *augments: Any, seed: int = 0
     plan = warp.plan(size, shape, finish.windows(shape), drawn.matrices)
     out = torch.full((1, *size, canvas.shape[2]), 77, dtype=torch.uint8)
     warp.cut(canvas, plan, 0, out[0])
-    return warp.flip_(out, plan.flips)[0].numpy()
+    return out[0].numpy()
 
 
 def smooth(high: int, wide: int) -> np.ndarray:
