@@ -20,13 +20,14 @@ def groups(setting: Setting) -> Sequence[Group]:
 def _programs(setting: Setting, model: str, epochs: int) -> list[Program]:
     words = (setting.small, "--model", model, "--epochs", epochs, "--device", setting.device, "--lr", 0.02)
     words = (*words, "--batch", setting.of(32, 128, 128))
+    workers = ("--workers", setting.workers) if setting.on_gpu else ()  # here they would take the step's cores
     found = [
         setting.peer("ceiling", "ceiling.py", *words),
         setting.ours("clsfit", "folder.py", *words, "--output", setting.work / "run"),
-        setting.peer("ImageFolder", "hand.py", *words),
-        setting.peer("torchvision.io, v2, meters", "reference.py", *words, "--decoder", "torchvision"),
-        setting.peer("timm", "timm_loop.py", *words, needs=("timm",)),
-        setting.peer("Lightning", "lightning_loop.py", *words, needs=("lightning",)),
-        setting.peer("Ultralytics", "ultralytics_loop.py", *words, needs=("ultralytics",)),
+        setting.peer("ImageFolder", "hand.py", *words, *workers),
+        setting.peer("torchvision.io, v2, meters", "reference.py", *words, *workers, "--decoder", "torchvision"),
+        setting.peer("timm", "timm_loop.py", *words, *workers, needs=("timm",)),
+        setting.peer("Lightning", "lightning_loop.py", *words, *workers, needs=("lightning",)),
+        setting.peer("Ultralytics", "ultralytics_loop.py", *words, *workers, needs=("ultralytics",)),
     ]
     return found if setting.size != "tiny" else found[:2]

@@ -1,7 +1,6 @@
 """timm's loader, network and optimizer, in a loop in the style of its training script: the loss is read at every step.
 
-The crop is timm's own, a random resized one at every size, with its colour jitter off; for the whole recipe it is
-the others', of the padded picture.
+Its colour jitter is off, and small pictures are cropped as the others crop them, padded and without a resize.
 """
 
 from __future__ import annotations
@@ -46,6 +45,8 @@ usual: dict[str, Any] = {
     "device": torch.device(given.device),
 }
 loader = create_loader(pictures, is_training=True, color_jitter=None, **usual)
+if given.side <= 32:
+    pictures.transform.transforms[0] = RandomCrop(given.side, padding=4)
 if given.model == "none":
     for _ in range(given.epochs):
         clock.epoch(sum(len(images) for images, _ in loader))
@@ -58,7 +59,6 @@ else:
     loss = torch.nn.CrossEntropyLoss().to(given.device)
     tests, scheduler, reached = held_out(given), None, 0.0
     if given.save:
-        pictures.transform.transforms[0] = RandomCrop(given.side, padding=4)
         scheduler = cosine(optimizer, given.epochs * len(loader))
         unseen = create_dataset("", root=str(given.folder), split="validation", is_training=False)
         tests = create_loader(unseen, is_training=False, crop_pct=1.0, **usual)

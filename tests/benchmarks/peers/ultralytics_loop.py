@@ -1,4 +1,5 @@
-"""Ultralytics' classification trainer with torchvision's ResNet-18, and its own augmentation and number of threads.
+"""Ultralytics' classification trainer with torchvision's ResNet-18, its own crop, a random resized one, and its own
+number of threads. The rest of its augmentation is off.
 
 It computes in fp32 on a GPU too: its check of mixed precision wants to download a model.
 """
@@ -35,5 +36,16 @@ with tempfile.TemporaryDirectory() as place:
         plots=False,
         verbose=False,
         amp=False,
+        optimizer="SGD",
+        lr0=given.lr,
+        lrf=1.0,
+        momentum=0.9,
+        weight_decay=0.0,
+        warmup_epochs=0,
+        auto_augment=None,
+        erasing=0.0,
+        hsv_h=0.0,
+        hsv_s=0.0,
+        hsv_v=0.0,
     )
 report(**clock.rates())
