@@ -61,7 +61,7 @@ class Settings:
     workers: Annotated[int | None, "threads that prepare pictures, or processes too; 0: none", Ge(0)] = None
     start_method: Annotated[
         Literal["auto", "thread", "fork", "spawn"],
-        "how the workers that decode pictures are started; auto: as threads",
+        "how the workers that decode pictures are started; auto: as threads, or spawned if a probe finds that faster",
     ] = "auto"
     threads: Annotated[int | None, "threads of the arithmetic on the CPU", Ge(1)] = None
     cache: Annotated[Literal["auto", "off", "memory", "disk"], "where decoded pictures are kept"] = "auto"

@@ -36,7 +36,10 @@ class Canvases:
         tier: "memory", "disk" or "stream".
         why: why this tier, one line.
         decoded_by: the processes that decoded them, as ``2 processes (fork)``; empty: threads, or an earlier run.
+        times: how many times as many pictures there are in the data set for which a sample stands; else 1.
     """
+
+    times = 1.0
 
     def __init__(self, store: Store, sizes: npt.NDArray[np.int64], tier: str, why: str, decoded_by: str = "") -> None:
         self._store = store
@@ -57,7 +60,9 @@ class Canvases:
     def select(self, rows: npt.NDArray[np.int64]) -> Canvases:
         """Canvases whose row i is this one's ``rows[i]``; nothing is decoded again."""
         chosen = np.asarray(rows, dtype=np.int64)
-        return Canvases(self._store.select(chosen), self.sizes[chosen], self.tier, self.why, self.decoded_by)
+        selected = Canvases(self._store.select(chosen), self.sizes[chosen], self.tier, self.why, self.decoded_by)
+        selected.times = self.times
+        return selected
 
 
 def build(
@@ -205,7 +210,7 @@ class _Build:
 
     def _decoder(self) -> Decode:
         try:
-            return self.decoders.start(self.source, self.prepare)
+            return self.decoders.start(self.source, self.prepare, self.rows)
         except MemoryError as error:  # no reason to try another tier
             raise ResourceError("out of memory while the workers started", "", "use fewer --workers") from error
 

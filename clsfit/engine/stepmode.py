@@ -157,7 +157,7 @@ def _facts(config: Config, run: Run) -> Facts:
         no_compile = error.what
     return Facts(
         device="cuda",
-        steps=run.total_steps,
+        steps=round(run.total_steps * run.train.loader.times),
         flops=flops,
         operations=operations,
         peak=properties.multi_processor_count * per_clock * _CLOCK,

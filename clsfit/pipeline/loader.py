@@ -81,6 +81,7 @@ class Loader:
 
     Attributes:
         tier: ``resident``, ``memory``, ``disk`` or ``stream``.
+        times: see :class:`clsfit.data.canvases.Canvases`.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class Loader:
         self._store = None if self._why_not else store_of(canvases, finish, self._device, self._form, workers)
         self._cutter = self._cutter_of(Reader(canvases, finish, self._draws, tolerate))
         self.tier: str = "resident" if self._store is not None else canvases.tier
+        self.times = canvases.times
 
     def _cutter_of(self, reader: Reader) -> Cutter:
         if self._form == "sample":

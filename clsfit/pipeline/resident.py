@@ -78,7 +78,8 @@ def why_not(canvases: Canvases, finish: Finish, device: torch.device, form: Form
         return "they are not in memory, or not of one size"
     else:
         return f"the pictures are {uniform.shape[1]}x{uniform.shape[2]}, the input {high}x{wide}"
-    return "the pictures would take too much of the device's memory" if taken > most_bytes(device) else ""
+    too_much = taken * canvases.times > most_bytes(device)
+    return "the pictures would take too much of the device's memory" if too_much else ""
 
 
 def store_of(canvases: Canvases, finish: Finish, device: torch.device, form: Form, workers: int) -> Resident | Padded:
@@ -218,7 +219,9 @@ class Resident:
         """Overwrites the samples that indexing alone cannot make."""
         size, store = self._finish.input_size, self.store
         store = store.permute(0, 3, 1, 2) if self._device.type == "cpu" else store
-        direct = plan.general & (warp.reduced(sizes, plan.maps) == sizes).all(1)
+        # Elsewhere the host warps, as where pictures are not resident: other kernels round otherwise.
+        here = self._device.type == "cpu"
+        direct = plan.general & (warp.reduced(sizes, plan.maps) == sizes).all(1) & here
         warped = np.flatnonzero(direct)
         if len(warped):
             theta = send(warp.grid_matrices(sizes[warped], plan.maps[warped]), self._device)

@@ -66,6 +66,9 @@ def bench_config(config: Config, seconds: float, say: Say) -> Benchmark:
         everything = np.arange(len(source.table()))
         total = estimate(source, everything, intake.prepare).total
         found = places.fill(kept, intake, settings, total, stack, say)
+        for place in found.values():
+            if place.canvases is not None:
+                place.canvases.times = len(everything) / max(1, len(kept.table()))
         chosen = places.preferred(settings.cache, total, found)
         config, reporter, device = settle(config, intake, Control(verbosity=0), None)
         builds = {

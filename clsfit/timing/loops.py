@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import repeat
 from typing import Any, cast
 
@@ -24,6 +25,9 @@ from clsfit.timing.results import Pace
 
 Build = Callable[[], Run]
 """Makes a fresh run."""
+
+
+_ANEW = 4  # steps in which a run that was made again compiles, or records its graph
 
 
 class Feed:
@@ -56,7 +60,7 @@ def data_pace(build: Build, seconds: float) -> Pace:
     """Batches for training, made and thrown away, epoch after epoch."""
     run = build()
     with _blamed(run):
-        meter = Meter(seconds, lambda: settle(run.device))
+        meter = Meter(seconds, partial(settle, run.device))
         Feed.into(run, meter)
         while not meter.done:
             for _ in run.epoch_batches():
@@ -82,8 +86,11 @@ def own_loop(build: Build, seconds: float, *, static: bool) -> Meter:
     while meter is None or not meter.done:
         run = build()
         with _blamed(run):
-            meter = meter or Meter(seconds, lambda device=run.device: settle(device))  # type: ignore[misc]
-            meter.enough = lambda stopped=run: stopped.stop("measured")  # type: ignore[misc]
+            if meter is None:
+                meter = Meter(seconds, partial(settle, run.device))
+            else:
+                meter.skip(min(_ANEW, run.total_steps // 2))
+            meter.enough = partial(run.stop, "measured")
             Feed.into(run, meter, static_batch(run) if static else None)
             _train(run, meter)
     return meter
@@ -157,7 +164,7 @@ def _loop(run: Run, batch: Batch, optimizer: Any, seconds: float) -> Meter:
     model, loss, images, targets = run.model.train(), run.loss.train(), batch.images, batch.targets
     extra = {"images": images} if takes_images(loss) else {}
     scaler = torch.amp.GradScaler(run.device.type, enabled=run.precision.name == "fp16")
-    meter = Meter(seconds, lambda: settle(run.device))
+    meter = Meter(seconds, partial(settle, run.device))
     for _ in meter.watched(repeat(batch)):
         if meter.done:
             break
@@ -197,4 +204,4 @@ def _blamed(run: Run) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise_blamed(error, run.packages, batch_size=run.batch_size)
+        raise_blamed(run.mode.explained(error), run.packages, batch_size=run.batch_size)

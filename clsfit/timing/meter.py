@@ -67,6 +67,7 @@ class Meter:
         self._begun: float | None = None
         self._warm: float | None = None  # since when batches are counted
         self._seen = 0
+        self._skipped = 0
         self._open: tuple[float, float, int] | None = None
         self.rates: list[float] = []
         self.total = self.waited = 0.0
@@ -86,6 +87,10 @@ class Meter:
             self._open = asked, time.perf_counter(), len(batch.rows)
             yield batch
 
+    def skip(self, batches: int) -> None:
+        """So many batches to come are not counted: the loop begins anew, and makes things at their first use."""
+        self._skipped = batches
+
     def close(self) -> None:
         """Ends the time of the last batch; to be called where the loop ends, or pauses."""
         if self._open is None or self.done:
@@ -94,6 +99,11 @@ class Meter:
         now = time.perf_counter()
         if self._warm is None:
             self._warm_up(now)
+            return
+        if self._skipped:
+            self._skipped -= 1
+            if not self._skipped:
+                self._settle()
             return
         self._time += now - asked
         self._waited += came - asked
@@ -117,6 +127,7 @@ class Meter:
         if enough or self._impatient(time.perf_counter()):
             self.done = True
             self.enough()
+            self.enough = self._settle = lambda: None  # a meter outlives its run, whose memory others need
 
     def _impatient(self, now: float) -> bool:
         """Whether too much time went into other things, such as validation between very short epochs."""

@@ -16,7 +16,7 @@ class FakeCanvases:
 
     def __init__(self, arrays, *, uniform=False, tier="memory", unreadable=(), decoded_by=""):
         self.arrays, self.tier, self.why, self.unreadable = list(arrays), tier, "the test says so", set(unreadable)
-        self.decoded_by = decoded_by
+        self.decoded_by, self.times = decoded_by, 1.0
         self.sizes = np.array([array.shape[:2] for array in self.arrays], dtype=np.int64)
         self.uniform = np.stack(self.arrays) if uniform else None
         for array in self.arrays:

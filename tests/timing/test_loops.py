@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from clsfit.errors import ConfigError
 from clsfit.timing import loops
 from clsfit.timing.meter import Meter, pace_of, waiting_of
 
@@ -65,6 +69,45 @@ def test_epochs_are_judged_and_a_new_run_follows_the_last_one(builder: Builder) 
     for run in made[:-1]:
         assert (run.epoch, run.inside_epoch) == (2, False)
         assert "val/loss" in run.scores
+
+
+def test_the_first_steps_of_a_new_run_do_not_count(builder: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
+    skipped: list[int] = []
+    skip = Meter.skip
+
+    def noting_skip(self: Meter, batches: int) -> None:
+        skipped.append(batches)
+        skip(self, batches)
+
+    monkeypatch.setattr(Meter, "skip", noting_skip)
+    made, build = noting(builder(epochs=2))
+    loops.own_loop(build, 0.3, static=False)
+    assert skipped == [min(4, run.total_steps // 2) for run in made[1:]]
+    assert min(skipped) > 0
+
+
+def test_runs_are_not_kept(builder: Builder) -> None:
+    gone: list[Any] = []
+    build = builder(epochs=2)
+
+    def make() -> Any:
+        run = build()
+        gone.append(weakref.ref(run))
+        return run
+
+    meters = [loops.own_loop(make, 0.1, static=True), loops.hand_written(make, 0.05)[0]]
+    loops.data_pace(make, 0.05)
+    gc.collect()
+    assert [run() for run in gone] == [None] * len(gone)
+    assert all(meter is not None and meter.done for meter in meters)
+
+
+def test_an_error_is_the_mode_s_to_explain(builder: Builder) -> None:
+    run = builder(epochs=1)()
+    run.mode = SimpleNamespace(explained=lambda error: ConfigError("torch.compile fails on this model", "", "eager"))
+    run.loss = None
+    with pytest.raises(ConfigError, match=r"torch\.compile fails"):
+        loops.own_loop(lambda: run, 0.05, static=True)
 
 
 def test_validation_does_not_count(builder: Builder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -112,6 +113,36 @@ def test_a_loop_that_does_little_of_what_is_measured_ends(clock: Clock) -> None:
         passes += 1
     assert passes < 20
     assert pace_of(meter).rate == pytest.approx(800)
+
+
+def test_a_loop_that_begins_anew_leaves_batches_out(clock: Clock) -> None:
+    settled: list[float] = []
+    meter = Meter(100, lambda: settled.append(clock.now))
+    for run in range(10):
+        slow = 3 if run else 0
+        if run:
+            meter.skip(slow)
+        waits = len(settled)
+        consume(meter, clock, batches(clock, lambda k: 1, count=10), lambda k, slow=slow: 700 if k < slow else 3)
+        assert meter.done or not run or len(settled) > waits  # what those batches left to be done does not count
+    assert meter.done
+    assert (pace_of(meter).low, pace_of(meter).high, waiting_of(meter)) == (2, 2, 0.25)
+
+
+def test_a_meter_lets_go_of_what_it_called(clock: Clock) -> None:
+    class Run:
+        def stop(self) -> None:
+            pass
+
+        settle = stop
+
+    run = Run()
+    gone = weakref.ref(run)
+    meter = Meter(100, run.settle, run.stop)
+    consume(meter, clock, batches(clock, lambda k: 1), lambda k: 3)
+    assert meter.done
+    del run
+    assert gone() is None
 
 
 def test_the_device_is_waited_for_in_each_stretch(clock: Clock) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -36,6 +37,22 @@ def test_canvases_on_the_device_are_measured_once(photos: Path, cache: str) -> N
     assert [name for name, tier in found.tiers.items() if tier.possible] == ["resident", "stream"]
     for name in ("memory", "disk"):
         assert found.tiers[name].why == "the pictures are resident"
+
+
+@pytest.mark.usefixtures("batch_form")
+def test_room_on_the_device_is_judged_for_all_pictures(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from clsfit.timing.sample import Sample
+
+    def half(source: Any, settings: Any, seconds: float) -> Sample:
+        return Sample(source, np.arange(0, 41, 2))
+
+    options: dict[str, Any] = {"model": "mlp", "input_size": 16, "batch_size": 8, "device": "cpu", "cache": "memory"}
+    monkeypatch.setattr("clsfit.pipeline.resident.most_bytes", lambda device: 25 * 28 * 40)  # of 41, padded
+    monkeypatch.setattr("clsfit.timing.bench.sample", half)
+    found = clsfit.bench(photos, seconds=0.05, verbosity=0, **options)
+    assert found.setting["measured_pictures"] == 21
+    assert found.chosen == "memory"
+    assert found.tiers["resident"].why == "the pictures would take too much of the device's memory"
 
 
 @pytest.mark.usefixtures("batch_form")
