@@ -299,8 +299,9 @@ class Augment(Protocol):
             False): validation, evaluation and prediction then apply it too, and the model file records it.
             ``draw`` may then be called from several threads.
 
-    ``draw`` is called once per batch, on the host; it takes all its randomness from ``key``. Its
-    result is handed to exactly one of:
+    ``draw`` is called on the host and takes all its randomness from ``key``. With ``apply`` it is called once per
+    micro-batch; else for any number of samples of one or several, so that a sample's draws must depend on nothing
+    but its own position and size. Its result is handed to exactly one of:
 
     - ``apply(images uint8 [N, C, H, W], targets, parameters) -> (images, targets)``: any batched
       change after the pictures were cut to the input size, on any device;

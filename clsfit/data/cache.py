@@ -45,15 +45,32 @@ def directory() -> Path:
 
 def available_memory() -> int:
     """Bytes that can be allocated now: of the machine, or of the container that is smaller."""
-    found = [os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")] if hasattr(os, "sysconf") else []
+    found = _by_pages()
     with contextlib.suppress(OSError, ValueError, IndexError):
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 found = [int(line.split()[1]) * 1024]
     with contextlib.suppress(OSError, ValueError):
-        group = Path("/sys/fs/cgroup")
-        found.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+        found.append(_of_container(Path("/sys/fs/cgroup")))
     return max(min(found, default=0), 0)
+
+
+def _by_pages() -> list[int]:
+    """What the system's pages say: those that are free, or half of all where it does not tell that, as macOS."""
+    for name, share in (("SC_AVPHYS_PAGES", 1), ("SC_PHYS_PAGES", 2)):
+        with contextlib.suppress(AttributeError, ValueError, OSError):
+            return [os.sysconf(name) * os.sysconf("SC_PAGE_SIZE") // share]
+    return []
+
+
+def _of_container(group: Path) -> int:
+    """What a control group leaves; files that were read lately count as taken there, and are given up when asked."""
+    left = int((group / "memory.max").read_text()) - int((group / "memory.current").read_text())
+    with contextlib.suppress(OSError, ValueError):
+        for line in (group / "memory.stat").read_text().splitlines():
+            name, _, value = line.partition(" ")
+            left += int(value) if name == "inactive_file" else 0
+    return left
 
 
 @contextlib.contextmanager

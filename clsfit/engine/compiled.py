@@ -65,8 +65,9 @@ class Compiled:
 
 
 def full_size(run: Run) -> int:
-    """The number of samples in a micro-batch that is not cut short by the epoch's end."""
-    start, stop = run.windows[0].bounds[0]
+    """The number of samples that this rank has of a micro-batch that is not cut short by the epoch's end."""
+    whole, share = run.windows[0].bounds[0], run.ranks.share
+    start, stop = whole if share is None else share(whole) or (0, 0)
     return stop - start
 
 

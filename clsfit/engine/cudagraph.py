@@ -5,10 +5,11 @@ What torch asks of a capture: https://docs.pytorch.org/docs/stable/notes/cuda.ht
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from clsfit.engine.compiled import full_size
@@ -76,13 +77,14 @@ class Graphed:
     def _steps(self, run: Run, watch: Watch, batch: Batch) -> Generator[tuple[Iterator[Batch], Add, MayStep]]:
         plain = iter([batch]), run.sums.add, watch.may_step
         if len(batch.rows) != self._size:
-            yield plain
+            with _rates_from(run, _rounded(run)):
+                yield plain
             return
         if self._warm < _WARM_UP:
             self._warm += 1
-            own = torch.cuda.current_stream()  # torch asks for a stream of the graph's own
+            own = torch.cuda.current_stream(run.device)  # torch asks for a stream of the graph's own
             self._stream.wait_stream(own)
-            with torch.cuda.stream(self._stream):
+            with torch.cuda.stream(self._stream), _rates_from(run, _rounded(run)):
                 yield plain
             own.wait_stream(self._stream)
             return
@@ -95,7 +97,8 @@ class Graphed:
         if self._captured.fits(batch):
             self._captured.replay(batch, run, watch)
         else:
-            yield plain
+            with _rates_from(run, _rounded(run)):
+                yield plain
 
 
 class Captured:
@@ -161,9 +164,14 @@ class Captured:
         watch.note(self.diverged.clone())
 
 
+def _rounded(run: Run) -> list[float]:
+    """The learning rates as a replay would read them: a resumed run makes plain steps where others replay."""
+    return [float(np.float32(group["lr"] * run.lr_factor)) for group in run.optimizer.param_groups]
+
+
 @contextmanager
-def _rates_from(run: Run, rates: list[torch.Tensor]) -> Iterator[None]:
-    """Learning rates, the run's factor included, are read from tensors; floats otherwise would be frozen."""
+def _rates_from(run: Run, rates: Sequence[torch.Tensor | float]) -> Iterator[None]:
+    """The step's learning rates, the run's factor included; a graph reads tensors, in which floats would be frozen."""
     planned, factor = [group["lr"] for group in run.optimizer.param_groups], run.lr_factor
     try:
         run.lr_factor = 1.0

@@ -32,7 +32,9 @@ def choose(name: str) -> torch.device:
                 f"torch {torch.__version__} sees {count} CUDA devices",
                 "use --device cpu, or install a CUDA build of torch and its driver",
             )
-        return torch.device("cuda", int(index or 0))
+        device = torch.device("cuda", int(index or 0))
+        torch.cuda.set_device(device)  # for what asks for the present one: graphs, compiled code, collectives
+        return device
     if kind == "mps" and not torch.backends.mps.is_available():
         raise ResourceError("device 'mps' is not available", f"torch {torch.__version__}", "use --device cpu")
     return torch.device(kind)
@@ -55,9 +57,7 @@ def choose_among(name: str, place: Place) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name != "cuda":
         return choose(name)
-    device = choose(f"cuda:{place.local_rank}")
-    torch.cuda.set_device(device)  # for what asks for the present one, as collectives do
-    return device
+    return choose(f"cuda:{place.local_rank}")
 
 
 def set_threads(threads: int | None, values: int, processes: int = 1) -> int:

@@ -206,6 +206,36 @@ def test_a_full_disk(mixed: FolderSource, store: Path, monkeypatch: pytest.Monke
     assert _build(mixed, "disk", store)[0].tier == "stream"
 
 
+def test_memory_where_the_system_does_not_say_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {"SC_PHYS_PAGES": 1000, "SC_PAGE_SIZE": 4096}
+
+    def sysconf(name: str) -> int:
+        if name not in known:
+            raise ValueError("unrecognized configuration name")
+        return known[name]
+
+    monkeypatch.setattr(os, "sysconf", sysconf)
+    assert files._by_pages() == [500 * 4096]  # as on macOS
+    known["SC_AVPHYS_PAGES"] = 10
+    assert files._by_pages() == [10 * 4096]
+    known.clear()
+    assert files._by_pages() == []
+    monkeypatch.delattr(os, "sysconf")
+    assert files._by_pages() == []
+    assert files.available_memory() >= 0
+
+
+def test_files_that_were_read_leave_a_container_its_memory(tmp_path: Path) -> None:
+    (tmp_path / "memory.max").write_text("1000\n")
+    (tmp_path / "memory.current").write_text("900\n")
+    assert files._of_container(tmp_path) == 100
+    (tmp_path / "memory.stat").write_text("anon 400\nactive_file 200\ninactive_file 300\ninactive_anon 7\n")
+    assert files._of_container(tmp_path) == 400
+    (tmp_path / "memory.max").write_text("max\n")
+    with pytest.raises(ValueError, match="max"):
+        files._of_container(tmp_path)
+
+
 def test_the_oldest_files_go_first(store: Path) -> None:
     for age, name in enumerate(["new", "middle", "old"]):
         path = store / f"{name}.canvases"

@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves
 
 import clsfit
 from clsfit.engine import cudagraph, stepmode
-from clsfit.errors import ConfigError, DivergedError
+from clsfit.errors import ConfigError, DivergedError, PluginError
 
 STEPS = 7  # an epoch: 50 training pictures, six batches of 8 and one of 2
 
@@ -95,7 +95,7 @@ def train(request: pytest.FixtureRequest, own: Any, monkeypatch: pytest.MonkeyPa
     else:
         stream = SimpleNamespace(wait_stream=lambda other: None)
         monkeypatch.setattr(torch.cuda, "Stream", lambda device: stream)
-        monkeypatch.setattr(torch.cuda, "current_stream", lambda: stream)
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
         monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
         monkeypatch.setattr(torch.cuda, "CUDAGraph", Recording)
         monkeypatch.setattr(torch.cuda, "graph", lambda graph, **_: graph.capture())
@@ -170,6 +170,50 @@ def test_rates_follow_the_scheduler(train: Any, pictures: Path, tmp_path: Path) 
     eager = train("eager", "", {}, pictures, tmp_path / "eager", **options)
     graph = train("graph", "", {}, pictures, tmp_path / "graph", **options)
     assert_same(graph, eager, rtol=1e-4, atol=1e-6)
+
+
+FAILS = """
+class Fails:
+    @hookimpl
+    def on_step_end(self, run):
+        failed = run.directory.path.parent / (run.directory.path.name + "-failed")
+        if run.step == 12 and not failed.exists():
+            failed.touch()
+            raise ValueError
+"""
+
+
+@pytest.mark.usefixtures("train")
+def test_a_resumed_run_ends_as_the_whole_one(
+    request: pytest.FixtureRequest, own: Any, pictures: Path, tmp_path: Path
+) -> None:
+    """It makes plain steps where the other one replays."""
+    train = own(FAILS, {"callback": "Fails"})  # one plugin, which a resumed run insists on
+    options = OPTIONS | {
+        "step": "graph",
+        "device": "cuda" if request.node.callspec.params["train"] == "cuda" else "cpu",
+        "optimizer": {"name": "adamw", "lr": 0.013},
+        "scheduler": "cosine",
+        "callback": ["none", {"name": "checkpoint", "every_steps": 9}, "ema", "mine"],
+    }
+    (tmp_path / "whole-failed").touch()
+    whole = train(pictures, tmp_path / "whole", **options)
+    with pytest.raises(PluginError, match="ValueError"):
+        train(pictures, tmp_path / "run", **options)
+    resumed = train(pictures, tmp_path / "run", resume=True, **options)
+    assert_same(resumed, whole)
+
+
+def test_plain_steps_have_the_rates_of_a_replay() -> None:
+    """A replay reads them from float32 tensors; kernels for CUDA compute with them in double precision."""
+    groups = [{"lr": 0.1}, {"lr": 0.3}]
+    run: Any = SimpleNamespace(optimizer=SimpleNamespace(param_groups=groups), lr_factor=0.7)
+    with cudagraph._rates_from(run, cudagraph._rounded(run)):
+        rates = [group["lr"] for group in groups]
+        assert rates == [torch.tensor(lr * 0.7).double().item() for lr in (0.1, 0.3)]
+        assert rates != [0.1 * 0.7, 0.3 * 0.7]
+        assert run.lr_factor == 1
+    assert ([group["lr"] for group in groups], run.lr_factor) == ([0.1, 0.3], 0.7)
 
 
 POISON = """

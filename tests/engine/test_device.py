@@ -64,6 +64,7 @@ def test_a_rank_takes_the_device_with_its_number(monkeypatch: pytest.MonkeyPatch
         assert [device.choose_among(name, place(rank)) for rank in (0, 1)] == [torch.device("cuda", k) for k in (0, 1)]
     assert device.choose_among("cpu", place(1)) == torch.device("cpu")
     assert present == [torch.device("cuda", k) for k in (0, 1, 0, 1)]
+    assert device.choose("cuda:1") == present.pop() == torch.device("cuda", 1)  # a run alone too
     with pytest.raises(ResourceError, match="'cuda:5' is not available"):
         device.choose_among("auto", place(5))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,8 +14,10 @@ import torch
 
 import clsfit
 from clsfit.engine import checkpoint, fit, stepmode
+from clsfit.engine.compiled import full_size
 from clsfit.engine.stepmode import Facts, choose
 from clsfit.errors import CheckpointError, ConfigError, ResourceError
+from clsfit.pipeline.batches import Window
 
 STEPS = 4  # an epoch: 50 training pictures, three batches of 16 and one of 2
 
@@ -100,6 +103,14 @@ def test_files_of_a_compiled_run_are_the_plain_model_s(whole: Any) -> None:
 def test_the_short_last_batch_compiles_nothing(whole: Any) -> None:
     *_, graphs = whole
     assert graphs == 1
+
+
+@pytest.mark.parametrize(("rank", "size"), [(0, 16), (1, 16), (2, 0)])
+def test_a_rank_compiles_for_its_part_of_a_batch(rank: int, size: int) -> None:
+    run: Any = SimpleNamespace(windows=[Window([(0, 32), (32, 40)], 40)], ranks=SimpleNamespace(share=None))
+    assert full_size(run) == 32
+    run.ranks.share = lambda bounds: (16 * rank, 16 * rank + 16) if rank < 2 else None
+    assert full_size(run) == size
 
 
 @pytest.mark.parametrize("step", [1, STEPS - 1, STEPS + 2])
