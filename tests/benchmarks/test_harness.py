@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 HERE = Path(__file__).parent
-pytestmark = pytest.mark.first
 posix = pytest.mark.skipif(not hasattr(os, "wait4"), reason="the harness needs os.wait4")
 
 
@@ -39,6 +38,7 @@ def compare(*words: object) -> subprocess.CompletedProcess[str]:
 
 
 @posix
+@pytest.mark.benchmarks
 @pytest.mark.parametrize("case", CASES)
 def test_the_programs_of_a_case_do_the_same_work(case: str, tmp_path: Path) -> None:
     file = tmp_path / "measured.json"
@@ -96,6 +96,7 @@ def test_goals_are_of_programs_of_their_group(device: str, tmp_path: Path) -> No
 
 
 @posix
+@pytest.mark.benchmarks
 def test_rounds_are_added_to_a_file_of_the_same_machine(tmp_path: Path) -> None:
     file = tmp_path / "measured.json"
     words = ("start", "--size", "tiny", "--json", file)
