@@ -56,7 +56,7 @@ class CallbackHooks:
         def tell(**arguments: Any) -> None:
             try:
                 for each in implementations:
-                    each.function(*[arguments[name] for name in each.argnames])
+                    each.function(*map(arguments.__getitem__, each.argnames))
             except ClsfitError:
                 raise
             except Exception as error:

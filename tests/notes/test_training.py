@@ -84,7 +84,7 @@ def our_loop(data: Path, place: Path) -> Loop:
             epochs=2,
             verbosity=0,
         )
-        weights: Tensor = clsfit.load(run.directory / "last.safetensors").module.get_parameter("layers.1.weight")
+        weights: Tensor = clsfit.load(run.directory / "last.safetensors").module.get_parameter("layers.0.weight")
         return weights.detach()
 
     return train

@@ -122,7 +122,7 @@ def test_a_hostile_model_file_steers_no_terminal(
         lambda _, inner: inner["plugins"].append({"name": "x", "distribution": f"y{ESC}", "version": "1"}),
         lambda _, inner: inner["model"]["params"].update({f"hidden{ESC}": f"{ESC}\u202e"}),
         lambda _, inner: inner["model"]["params"].update(hidden=f"{ESC}\u202e"),
-        lambda outer, _: outer.update({f"model.{ESC}": outer.pop("model.layers.1.bias")}),
+        lambda outer, _: outer.update({f"model.{ESC}": outer.pop("model.layers.0.bias")}),
     ):
         code, *streams = run_command(["predict", forged(change), picture], tmp_path, os.environ)
         out, err = (stream.decode() for stream in streams)

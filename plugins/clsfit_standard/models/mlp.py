@@ -29,7 +29,7 @@ class MLP(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.Flatten()]
+        layers: list[nn.Module] = []
         features = in_channels * input_size[0] * input_size[1]
         for units in hidden:
             layers += [nn.Linear(features, units), nn.ReLU(inplace=True)]
@@ -40,5 +40,5 @@ class MLP(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [B, K] from ``images`` [B, C, H, W] float."""
-        logits: Tensor = self.layers(images)
+        logits: Tensor = self.layers(images.flatten(1))
         return logits
