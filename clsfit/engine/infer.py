@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from typing import Any
 
 import torch
 
@@ -59,4 +61,10 @@ def loss_sum(values: torch.Tensor, batch: Batch) -> torch.Tensor:
 
 def takes_images(loss: torch.nn.Module) -> bool:
     """Whether the loss's forward names a parameter ``images``."""
-    return "images" in inspect.signature(loss.forward).parameters
+    forward = loss.forward
+    return _names_images(getattr(forward, "__func__", forward))
+
+
+@lru_cache(16)  # asked for twice in each epoch, of which a small data set has many in a second
+def _names_images(function: Callable[..., Any]) -> bool:
+    return "images" in inspect.signature(function).parameters

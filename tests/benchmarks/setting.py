@@ -60,6 +60,11 @@ class Setting:
         return self._cifar10("small", {"train": self.of(0, 1000, 5000), "test": self.of(0, 1000, 1000)})
 
     @cached_property
+    def whole(self) -> Path:
+        """As ``small``, but all of CIFAR-10 at every size but tiny."""
+        return self._cifar10("whole", {"train": 5000, "test": 1000})
+
+    @cached_property
     def validated(self) -> Path:
         """As ``small``, but what is not trained on is called ``val``; a tenth of it at most at the size small."""
         return self._cifar10("validated", {"train": self.of(0, 1000, 5000), "val": self.of(0, 100, 1000)})

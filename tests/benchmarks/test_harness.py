@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 posix = pytest.mark.skipif(not hasattr(os, "wait4"), reason="the harness needs os.wait4")
 
 
-CASES = ["start", "digits", "engine", "data", "resnet18", "photos", "cifar", "predict", "memory"]
+CASES = ["start", "digits", "engine", "data", "resnet18", "photos", "cifar", "steps", "speed", "predict", "memory"]
 
 
 def module(name: str) -> ModuleType:

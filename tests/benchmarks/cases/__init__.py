@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from measure import Group
 from setting import Setting
 
-from cases import cifar, data, digits, engine, memory, photos, predict, resnet18, start
+from cases import cifar, data, digits, engine, memory, photos, predict, resnet18, speed, start, steps
 
 CASES: dict[str, Callable[[Setting], Sequence[Group]]] = {
     "start": start.groups,
@@ -17,6 +17,8 @@ CASES: dict[str, Callable[[Setting], Sequence[Group]]] = {
     "resnet18": resnet18.groups,
     "photos": photos.groups,
     "cifar": cifar.groups,
+    "steps": steps.groups,
+    "speed": speed.groups,
     "predict": predict.groups,
     "memory": memory.groups,
 }
