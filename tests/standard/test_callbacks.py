@@ -15,6 +15,7 @@ import torch
 from clsfit_standard.callbacks.accumulate import Accumulate
 from clsfit_standard.callbacks.checkpoint import Checkpoint
 from clsfit_standard.callbacks.clip_gradients import ClipGradients
+from clsfit_standard.callbacks.cudnn_benchmark import CudnnBenchmark
 from clsfit_standard.callbacks.early_stop import EarlyStop
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -250,3 +251,25 @@ def test_clip_without_gradients() -> None:
     parameter = torch.nn.Parameter(torch.zeros(2))
     told(ClipGradients(1.0)).on_gradients(run=FakeRun(parameters=[parameter]))
     assert parameter.grad is None
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_cudnn_tries_its_kernels_for_as_long_as_the_run(monkeypatch: pytest.MonkeyPatch, before: bool) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", before)
+    hooks = told(CudnnBenchmark())
+    hooks.on_fit_start(run=None)
+    assert torch.backends.cudnn.benchmark
+    hooks.on_fit_end(run=None)
+    assert torch.backends.cudnn.benchmark is before
+
+
+def test_cudnn_keeps_what_a_run_that_never_began_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    told(CudnnBenchmark()).on_fit_end(run=None)
+    assert torch.backends.cudnn.benchmark
+
+
+def test_cudnn_has_nothing_to_try_elsewhere() -> None:
+    CudnnBenchmark().check(SimpleNamespace(device=torch.device("cuda", 1)))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="this run is on cpu"):
+        CudnnBenchmark().check(SimpleNamespace(device=torch.device("cpu")))  # type: ignore[arg-type]

@@ -69,6 +69,11 @@ class WhitenOptions:
 
 
 @dataclass(eq=False, repr=False)
+class CudnnBenchmarkOptions:
+    pass
+
+
+@dataclass(eq=False, repr=False)
 class RollbackOptions:
     factor: Annotated[float, "what the learning rates are multiplied by at each return", Gt(0), Lt(1)] = 0.5
     times: Annotated[int, "returns in a whole run; one more divergence ends it", Ge(1)] = 3
@@ -119,6 +124,12 @@ COMPONENTS = (
         "sets the first convolution, before step 0, so that it whitens the pictures' patches",
         WhitenOptions,
         "https://arxiv.org/abs/2404.00498",
+    ),
+    Component(
+        "cudnn_benchmark",
+        "clsfit_standard.callbacks.cudnn_benchmark:CudnnBenchmark",
+        "lets cuDNN try its kernels and keep the fastest; runs may then differ in the last bits",
+        CudnnBenchmarkOptions,
     ),
     Component(
         "rollback",
