@@ -21,8 +21,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn
 
-FREE = ("CLSFIT_", "COLUMNS", "CUDA_VISIBLE_DEVICES", "NO_COLOR", "PYTEST_")
-"""What the environment of a fork may differ in. The rest is read when an interpreter or a library starts."""
+FREE = ("CLSFIT_", "COLUMNS", "CUDA_VISIBLE_DEVICES", "NO_COLOR", "PYTEST_", "_TORCHINDUCTOR_")
+"""What the environment of a fork may differ in. The rest is read when an interpreter or a library starts.
+
+torch's compiler leaves a name of the last kind, and sets it anew wherever it loads what it has compiled."""
 
 LONGEST = 1 << 20
 

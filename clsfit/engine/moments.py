@@ -53,14 +53,20 @@ class CallbackHooks:
         if any(each.wrapper or each.hookwrapper for each in implementations):
             return _wrapped(moment, caller, implementations)
 
+        everything = set(caller.spec.argnames)
+        calls = [
+            (each.function if everything == set(each.argnames) else _taking(each), each.plugin_name)
+            for each in implementations
+        ]
+
         def tell(**arguments: Any) -> None:
             try:
-                for each in implementations:
-                    each.function(*map(arguments.__getitem__, each.argnames))
+                for call, listener in calls:  # noqa: B007 - an error names it
+                    call(**arguments)
             except ClsfitError:
                 raise
             except Exception as error:
-                raise _failure(moment, each.plugin_name, error) from error
+                raise _failure(moment, listener, error) from error
 
         return tell
 
@@ -78,6 +84,12 @@ class CallbackHooks:
             except Exception as error:
                 failures.append(f"callback {name!r} failed in {moment}: {type(error).__name__}: {error}")
         return failures
+
+
+def _taking(implementation: pluggy.HookImpl) -> Callable[..., Any]:
+    """The implementation's function, for all arguments of its moment, of which it names some."""
+    function, names = implementation.function, implementation.argnames
+    return lambda **arguments: function(*map(arguments.__getitem__, names))
 
 
 def _wrapped(moment: str, caller: Teller, implementations: list[pluggy.HookImpl]) -> Teller:

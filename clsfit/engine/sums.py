@@ -29,12 +29,16 @@ class Sums:
 
     def __init__(self, metrics: Mapping[str, Metric]) -> None:
         self.metrics = dict(metrics)
-        self.samples = 0
+        self._samples = 0
         self._losses: list[torch.Tensor] = []  # one vector of loss sums per chunk
-        self._chunk_losses: list[torch.Tensor] = []
-        self._chunk_logits: list[torch.Tensor] = []
-        self._chunk_targets: list[torch.Tensor] = []
-        self._chunk_bytes = 0
+        self._chunk: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+        self._room = 0  # batches that this chunk takes
+
+    @property
+    def samples(self) -> int:
+        """The samples so far."""
+        self._count()
+        return self._samples
 
     def add(self, logits: torch.Tensor, targets: torch.Tensor, loss_sum: torch.Tensor) -> None:
         """Adds a batch.
@@ -44,19 +48,17 @@ class Sums:
             targets: [B] int64, or [B, K] float of which the largest counts as the class.
             loss_sum: scalar, the sum of the samples' losses, detached.
         """
-        self.samples += logits.shape[0]  # len takes three times as long, which a small model notices
-        self._chunk_losses.append(loss_sum)
-        self._chunk_logits.append(logits)
-        self._chunk_targets.append(targets)
-        self._chunk_bytes += logits.nbytes
-        if len(self._chunk_losses) >= _CHUNK_BATCHES or self._chunk_bytes >= _CHUNK_BYTES:
+        chunk = self._chunk  # a small model notices whatever is done here
+        if not chunk:  # a pass has batches like its first, the last one aside
+            self._room = min(_CHUNK_BATCHES, _CHUNK_BYTES // max(logits.nbytes, 1))
+        chunk.append((logits, targets, loss_sum))
+        if len(chunk) >= self._room:
             self._count()
 
     def merge(self, other: Sums) -> None:
         """Adds the samples that ``other``, with the same metrics, has counted."""
         self._count()
-        other._count()
-        self.samples += other.samples
+        self._samples += other.samples
         self._losses += other._losses
         for name, metric in self.metrics.items():
             metric.merge(other.metrics[name])
@@ -70,20 +72,22 @@ class Sums:
     @torch.no_grad()
     @torch.inference_mode(False)  # or a metric could not add in place to what an earlier chunk made
     def _count(self) -> None:
-        if not self._chunk_losses:
+        if not self._chunk:
             return
-        self._losses.append(torch.stack(self._chunk_losses))
-        logits = torch.cat(self._chunk_logits)
-        targets = torch.cat([t.argmax(1) if t.is_floating_point() else t for t in self._chunk_targets])
+        all_logits, all_targets, losses = zip(*self._chunk, strict=True)
+        self._losses.append(torch.stack(losses))
+        logits = torch.cat(all_logits)
+        targets = torch.cat([t.argmax(1) if t.is_floating_point() else t for t in all_targets])
         for metric in self.metrics.values():
             metric.update(logits, targets)
-        self._chunk_losses, self._chunk_logits, self._chunk_targets, self._chunk_bytes = [], [], [], 0
+        self._samples += len(logits)
+        self._chunk = []
 
     def scores(self, prefix: str = "") -> dict[str, float | None]:
         """``{prefix}loss`` and one value per metric; waits for the device. None where undefined."""
         self._count()
         losses = torch.cat(self._losses).tolist() if self._losses else []
-        scores: dict[str, float | None] = {f"{prefix}loss": math.fsum(losses) / self.samples if losses else None}
+        scores: dict[str, float | None] = {f"{prefix}loss": math.fsum(losses) / self._samples if losses else None}
         for name, metric in self.metrics.items():
             value = metric.compute()
             scores[prefix + name] = None if value is None else float(value)
@@ -102,7 +106,7 @@ class Sums:
         """What has been counted so far."""
         self._count()
         return {
-            "samples": self.samples,
+            "samples": self._samples,
             "losses": torch.cat(self._losses).cpu() if self._losses else None,
             "metrics": {name: attributes(metric) for name, metric in self.metrics.items()},
         }
@@ -116,7 +120,7 @@ class Sums:
         samples, losses = state["samples"], state["losses"]
         if (samples, losses) != (0, None) and (samples < 1 or getattr(losses, "ndim", 0) != 1):
             raise ValueError(f"there are no losses of {samples} samples")
-        self.samples = samples
+        self._samples = samples
         self._losses = [] if losses is None else [losses.to(device)]
         for name, metric in self.metrics.items():
             restore_attributes(metric, state["metrics"][name], device)

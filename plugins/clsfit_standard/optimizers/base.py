@@ -89,7 +89,7 @@ class LightOptimizer(torch.optim.Optimizer):
         torch._C._set_grad_enabled(False)  # what no_grad does, in a fraction of its time
         try:
             for group, parameters, gradients in self._gathered():
-                update(group, parameters, gradients, [self.state[p] for p in parameters])
+                update(group, parameters, gradients, list(map(self.state.__getitem__, parameters)))
         finally:
             torch._C._set_grad_enabled(recorded)
         return loss
