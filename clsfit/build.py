@@ -15,6 +15,7 @@ from clsfit.contracts import Metric
 from clsfit.data.balance import class_weights
 from clsfit.data.intake import Intake
 from clsfit.data.threads import workers_of
+from clsfit.engine import device as devices
 from clsfit.engine import stepmode
 from clsfit.engine.moments import CallbackHooks
 from clsfit.engine.parts import Part, order_of
@@ -26,7 +27,7 @@ from clsfit.engine.run import Run
 from clsfit.errors import ConfigError, printable
 from clsfit.factory import added_option, build_module, check_loss, check_model, check_when, make, maker, tried
 from clsfit.pipeline.augment import Augmentation
-from clsfit.pipeline.batches import Window, batch_bounds, windows
+from clsfit.pipeline.batches import batch_bounds, windows
 from clsfit.pipeline.finish import Finish
 from clsfit.pipeline.loader import Loader
 from clsfit.provenance import model_header, packages_of
@@ -80,11 +81,6 @@ def build_run(
     train, val = (Part(loader, rows, table.targets[rows], table.paths) for rows in parts)
     order = tried(config.one("sampler").offer, partial(order_of, sampler, 0, train.targets), "in epoch 0")
     steps = windows(batch_bounds(len(order), settings.batch_size), _accumulate(callbacks))
-    notes = [
-        *started,
-        *_weights_notes(by_class, table.classes, train.targets, order),
-        *_batchwise_notes(loss, steps, ranks.world_size),
-    ]
     filled |= {"steps_per_epoch": len(steps), "total_steps": settings.epochs * len(steps)}
     optimizer, scheduler = _stepping(config, filled, model, loss)
     metrics = {choice.name: maker(choice, filled) for choice in config.all("metric")}
@@ -110,12 +106,17 @@ def build_run(
         header=model_header(config, intake, finish, filled, by_class, augmentation.always, memory_format),
         packages=packages_of(config),
         weights=source_of(config.one("model")),
-        notes=notes,
+        notes=started,
         ranks=ranks,
     )
     _check_together(config, run)
     run.mode, line = stepmode.decide(config, run)
-    run.notes.append(line)
+    run.notes += [
+        *_weights_notes(by_class, table.classes, train.targets, order),
+        *_batchwise_notes(run),
+        *_format_note(run, memory_format),
+        line,
+    ]
     return run
 
 
@@ -146,12 +147,17 @@ def _filled(config: Config, intake: Intake, finish: Finish) -> dict[str, Any]:
     }
 
 
-def _batchwise_notes(loss: torch.nn.Module, steps: list[Window], world_size: int) -> Iterator[str]:
-    if not getattr(loss, "batchwise", False):
+def _format_note(run: Run, chosen: torch.memory_format) -> Iterator[str]:
+    if chosen != devices.memory_format(run.model, run.device):
+        yield "note: the model fails with pictures in channels_last, which would be faster, and gets contiguous ones"
+
+
+def _batchwise_notes(run: Run) -> Iterator[str]:
+    if not getattr(run.loss, "batchwise", False):
         return
-    if any(len(window.bounds) > 1 for window in steps):
+    if any(len(window.bounds) > 1 for window in run.windows):
         yield "note: this loss is no sum over samples; accumulated micro-batches differ from one big batch"
-    if world_size > 1:
+    if run.ranks.world_size > 1:
         yield "note: this loss is no sum over samples; parts of a batch, one per rank, differ from the whole"
 
 

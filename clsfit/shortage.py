@@ -35,6 +35,8 @@ _MISSING = {
 }
 """What the system says when disk, memory, rights or handles are missing, or a name cannot be on this disk."""
 
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+
 _NO_MEMORY = re.compile(r"can't allocate memory|cannot allocate memory|out of memory|bad_alloc", re.IGNORECASE)
 _NO_ROOM = re.compile("failed to map segment|cannot allocate memory in static")
 _NO_THREAD = "can't start new thread"
@@ -79,6 +81,11 @@ def of_the_system(error: BaseException) -> ResourceError | None:
     name = error.filename
     where = printable(name if isinstance(name, str) else name.decode(errors="replace")) if name else ""
     return ResourceError(error.strerror or type(error).__name__, where, remedy_of(error))
+
+
+def exhausted(error: BaseException) -> ResourceError | None:
+    """An ``OSError`` that says that handles or memory are used up, whatever file it was about; else None."""
+    return of_the_system(error) if isinstance(error, OSError) and error.errno in _EXHAUSTED else None
 
 
 def _no_room(text: str) -> ResourceError:

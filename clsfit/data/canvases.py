@@ -13,7 +13,7 @@ import numpy.typing as npt
 import PIL
 
 from clsfit.data import cache as files
-from clsfit.data.checks import reason_of
+from clsfit.data.checks import fault_of, reason_of
 from clsfit.data.child import Canvas
 from clsfit.data.decode import PictureError
 from clsfit.data.prepare import Prepare
@@ -227,7 +227,7 @@ class _Build:
                 try:
                     canvas = decode(row)
                 except (PictureError, OSError) as error:
-                    bad[row] = reason_of(error)
+                    bad[row] = fault_of(error)
                     if isinstance(error, OSError):
                         lost.set()
                     continue

@@ -15,6 +15,7 @@ from clsfit.data.decode import Header, PictureError, peek
 from clsfit.data.table import SampleTable
 from clsfit.data.threads import Progress, over_rows
 from clsfit.errors import DataError, printable
+from clsfit.shortage import exhausted
 
 _HEAD = 64 * 1024  # bytes in which a header nearly always lies
 _DIGESTED = 4096  # bytes of a file up to which hashing it takes next to no time
@@ -59,6 +60,9 @@ def scan(
         workers: threads; 0 reads in the caller's.
         progress: told how many more pictures were read.
         enough: shown each header, in any order and by several threads; once it says True no more are read.
+
+    Raises:
+        ResourceError: the system has no handle or memory left.
     """
     number = len(table.paths)
     sizes, gray = np.zeros((number, 2), dtype=np.int64), np.zeros(number, dtype=bool)
@@ -74,7 +78,7 @@ def scan(
             try:
                 header = header_of(source, row, digests)
             except (PictureError, OSError) as error:
-                bad[row] = reason_of(error)
+                bad[row] = fault_of(error)
                 if isinstance(error, OSError):
                     lost.append(row)
             else:
@@ -125,10 +129,21 @@ def common_size(found: Scan) -> tuple[int, int] | None:
 
 
 def reason_of(error: PictureError | OSError) -> str:
-    """Why a picture could not be read, in one line without its path."""
+    """Why a file could not be read, in one line without its path."""
     if isinstance(error, OSError):
         return printable(error.strerror or str(error)).lower()
     return str(error)
+
+
+def fault_of(error: PictureError | OSError) -> str:
+    """What is wrong with a picture that could not be read, in one line without its path.
+
+    Raises:
+        ResourceError: nothing is wrong with it: the system has no handle or memory left.
+    """
+    if (missing := exhausted(error)) is not None:
+        raise missing from error
+    return reason_of(error)
 
 
 def refuse(

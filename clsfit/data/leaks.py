@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from clsfit.data import twins
 from clsfit.data.canvases import Canvases
+from clsfit.data.checks import fault_of
 from clsfit.data.decode import PictureError
 from clsfit.data.table import SPLITS, SampleTable
 from clsfit.data.threads import over_rows
@@ -109,8 +110,9 @@ def _digests(
         for row in chosen[start:stop]:
             try:
                 data = source.head(origin[row], length) if length is not None else source.read(origin[row])
-            except (OSError, PictureError):  # whoever uses the picture will say so
-                continue
+            except (OSError, PictureError) as error:
+                fault_of(error)
+                continue  # whoever uses the picture will say so
             found.append((row, (sizes[row], hashlib.sha256(data).digest())))
 
     over_rows(piece, len(chosen), chunk=_CHUNK, workers=workers)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clsfit.data import cache as files
-from clsfit.data.checks import reason_of
+from clsfit.data.checks import fault_of
 from clsfit.data.child import Canvas
 from clsfit.data.decode import PictureError
 from clsfit.data.processes import Decode
@@ -195,9 +195,9 @@ class StreamStore:
                 raise PictureError("its size is another")
         except (OSError, PictureError) as error:
             if self._checked is None:
-                raise PictureError(reason_of(error)) from error
+                raise PictureError(fault_of(error)) from error
             raise DataError(
-                f"a picture changed after it was checked: {reason_of(error)}",
+                f"a picture changed after it was checked: {fault_of(error)}",
                 printable(self._source.table().paths[place]),
                 "leave the data set alone while it is in use",
             ) from error

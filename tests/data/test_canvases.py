@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +14,12 @@ import numpy.typing as npt
 import pytest
 
 from clsfit.data import cache as files
-from clsfit.data import canvases, tiers
+from clsfit.data import canvases, checks, tiers
 from clsfit.data.canvases import Canvases, build, stream
 from clsfit.data.decode import PictureError
 from clsfit.data.prepare import Prepare
 from clsfit.data.sources import FolderSource, folder
-from clsfit.errors import DataError
+from clsfit.errors import DataError, ResourceError
 
 Tree = Callable[..., Path]
 TIERS = {"memory": "memory", "disk": "disk", "off": "stream"}
@@ -230,6 +232,31 @@ def test_other_errors_of_a_source_are_its_own(mixed: FolderSource, store: Path, 
     with pytest.raises(ZeroDivisionError, match="a bug"):
         _build(Broken(mixed), cache, store)
     assert _files(store) == []
+
+
+@pytest.mark.parametrize("missing", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_what_the_system_lacks_is_no_fault_of_a_picture(mixed: FolderSource, store: Path, missing: int) -> None:
+    class Short(Counting):
+        short = True
+
+        def read(self, row: int) -> Any:
+            if self.short and row == 20:
+                raise OSError(missing, os.strerror(missing), "a.jpg")
+            return super().read(row)
+
+    source = Short(mixed)
+    for cache in TIERS:
+        with pytest.raises(ResourceError, match=os.strerror(missing)):
+            _build(source, cache, store, skip_bad=True)
+    with pytest.raises(ResourceError, match=os.strerror(missing)):
+        stream(source, Prepare(3, 12)).get(20)
+    with pytest.raises(ResourceError, match=os.strerror(missing)):
+        checks.scan(source, source.table(), 2)
+    source.short = False
+    made, _ = _build(source, "off", store)
+    source.short = True
+    with pytest.raises(ResourceError, match=os.strerror(missing)):
+        made.get(20)
 
 
 def test_threads_read_at_once(mixed: FolderSource, store: Path) -> None:

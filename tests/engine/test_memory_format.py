@@ -53,6 +53,7 @@ def test_a_model_computes_in_the_format_that_it_can_take(
     train(pictures, out, model={"name": "mine", "way": way}, device="cpu", **OPTIONS)
     assert (out / "seen.txt").read_text() == repr({(last, last)})
     assert modelfile.read(out / "last.safetensors").header["channels_last"] is last
+    assert ("the model fails with pictures in channels_last" in (out / "log.txt").read_text()) is not last
 
 
 def test_a_model_file_computes_as_it_was_trained(pictures: Path, tmp_path: Path) -> None:
