@@ -87,15 +87,15 @@ def run_in() -> Iterator[Callable[[Mapping[str, str]], RunCommand]]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def surroundings() -> dict[str, str]:
+def first_environment() -> dict[str, str]:
     """The environment before the first test, which may set more before it starts the first command."""
     return dict(os.environ)
 
 
 @pytest.fixture(scope="session")
-def run_command(run_in: Callable[[Mapping[str, str]], RunCommand], surroundings: dict[str, str]) -> RunCommand:
+def run_command(run_in: Callable[[Mapping[str, str]], RunCommand], first_environment: dict[str, str]) -> RunCommand:
     """``run_command(words, cwd, env)``, quick where ``env`` is like this process' own; see ``run_in``."""
-    return run_in(surroundings)
+    return run_in(first_environment)
 
 
 @pytest.fixture

@@ -94,7 +94,11 @@ class Forks:
 def serve(channel: socket.socket) -> None:
     """Answers requests, one after the other."""
     import torch  # noqa: F401
+    import yaml  # noqa: F401
+    from pydantic import TypeAdapter  # noqa: F401
 
+    import clsfit.cli.predict
+    import clsfit.cli.train
     import clsfit.model
     import clsfit.training  # noqa: F401
 
