@@ -17,8 +17,8 @@ class LossOptions:
     """What every loss takes."""
 
     class_weights: Annotated[
-        Literal["balanced"] | dict[str, Annotated[float, Ge(0)]] | None,
-        "times each sample's loss, if it has one: balanced (by the training pictures per class), or {name: weight}",
+        Literal["balanced", "effective", "sqrt"] | dict[str, Annotated[float, Ge(0)]] | None,
+        "times each sample's loss, if it has one: by the training pictures per class, or {name: weight}",
     ] = None
 
 

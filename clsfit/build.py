@@ -112,7 +112,8 @@ def build_run(
     _check_together(config, run)
     run.mode, line = stepmode.decide(config, run)
     run.notes += [
-        *_weights_notes(by_class, table.classes, train.targets, order),
+        *_weights_notes(by_class, table.classes),
+        *_corrections_note(config, run, by_class is not None, order),
         *_batchwise_notes(run),
         *_format_note(run, memory_format),
         line,
@@ -164,17 +165,37 @@ def _batchwise_notes(run: Run) -> Iterator[str]:
 def _weights_notes(
     weights: npt.NDArray[np.float64] | None,
     classes: Sequence[str],
-    targets: npt.NDArray[np.int64],
-    order: npt.NDArray[np.int64],
 ) -> Iterator[str]:
-    """The class weights, and a warning of a sampler that already changes the classes' shares."""
     if weights is None:
         return
     shown = [f"{printable(name)} {weight:.4g}" for name, weight in zip(classes, weights, strict=True)]
     more = f" and {len(shown) - 12} more" if len(shown) > 12 else ""
     yield f"class weights: {', '.join(shown[:12])}{more}"
-    if not np.array_equal(np.sort(targets[order]), np.sort(targets)):
-        yield "warning: two corrections for imbalance at once: class weights, and a sampler that changes the shares"
+
+
+def _corrections_note(config: Config, run: Run, weighted: bool, order: npt.NDArray[np.int64]) -> Iterator[str]:
+    """A warning where rare classes are made to count more in two ways.
+
+    Raises:
+        ConfigError: the loss goes by shares of the classes that the sampler changes.
+    """
+    loss, sampler, targets = config.one("loss").name, config.one("sampler").name, run.train.targets
+    resampled = not np.array_equal(np.sort(targets[order]), np.sort(targets))
+    if resampled and getattr(run.loss, "assumes_shares", False):
+        raise ConfigError(
+            f"loss {loss!r} goes by the classes' shares of the training pictures, which sampler {sampler!r} changes",
+            f"options --loss {loss}, --sampler {sampler}",
+            "leave one of them out",
+        )
+    found = {
+        "class weights": weighted,
+        f"loss {loss!r}": getattr(run.loss, "corrects_imbalance", False),
+        "a sampler that changes the shares": resampled,
+    }
+    several = [name for name, there in found.items() if there]
+    if len(several) > 1:
+        number = "two" if len(several) == 2 else "three"
+        yield f"warning: {number} corrections for imbalance at once: {', '.join(several[:-1])}, and {several[-1]}"
 
 
 def _modules(

@@ -128,9 +128,15 @@ class Loss(Protocol):
         batchwise: whether it is no sum over samples, such as soft F1 (default False); accumulation
             over micro-batches then differs from the big batch, and a run says so once.
         graph_safe: as a model's (default False).
+        corrects_imbalance: whether it lets rare classes count more than their share (default False); a run warns
+            of two such corrections at once.
+        assumes_shares: whether its formula takes ``class_counts`` for what an epoch shows (default False); a sampler
+            that shows other shares of the classes is then refused.
 
     A forward that names a parameter ``images`` gets them too ([B, C, H, W] float). Parameters of the
-    module are trained with the model's and saved.
+    module are trained with the model's and saved. A method ``begin_epoch(epoch, epochs)`` is called before an
+    epoch's first step, and again where a run resumes inside it: ``epoch`` int of ``epochs`` are done. What it changes
+    must follow from these two, and where the loss is ``graph_safe``, be written in place.
     """
 
     def __call__(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

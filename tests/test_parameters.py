@@ -255,8 +255,8 @@ def test_the_schema_knows_type_and_bounds() -> None:
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ("{cat: 2", "it should be 'balanced' or a valid dictionary"),
-        (2, "it should be 'balanced' or a valid dictionary"),
+        ("{cat: 2", "it should be 'balanced', 'effective' or 'sqrt' or a valid dictionary"),
+        (2, "it should be 'balanced', 'effective' or 'sqrt' or a valid dictionary"),
         ({"cat": -1}, "it should be greater than or equal to 0"),
     ],
 )

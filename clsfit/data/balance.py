@@ -1,4 +1,4 @@
-"""Class weights: how much the loss of a sample of each class counts."""
+"""How much the loss of a sample of each class counts, by the numbers of training pictures."""
 
 from __future__ import annotations
 
@@ -13,19 +13,44 @@ import numpy.typing as npt
 from clsfit.errors import ConfigError, printable
 
 _OPTION = "option --loss.class_weights"
+_BETA = 0.999  # one of those that the paper tries
+
+Wish = Literal["balanced", "effective", "sqrt"] | Mapping[str, float] | None
 
 
-def class_weights(
-    wish: Literal["balanced"] | Mapping[str, float] | None, classes: Sequence[str], counts: Sequence[int]
-) -> npt.NDArray[np.float64] | None:
-    """The weight of each class, by which the core multiplies the loss of its samples.
+def effective_numbers(counts: npt.ArrayLike, beta: float) -> npt.NDArray[np.float64]:
+    """How many pictures n pictures of a class are worth, where new ones more and more resemble the old.
 
-    ``balanced`` is N / (K n_c) for a class with n_c of the N training pictures, K being the number of
-    classes that have any: all classes then weigh the same together, and the mean over the training
-    pictures is 1. A class without training pictures weighs 1.
+    ``(1 - beta**n) / (1 - beta)``: 1 for n = 1, and n where beta is near 1; Cui et al. 2019,
+    https://arxiv.org/abs/1901.05555.
 
     Args:
-        wish: ``balanced``, or weights >= 0 by class name, where all others weigh 1; None weighs nothing.
+        counts: [K] numbers of pictures, >= 0.
+        beta: in [0, 1).
+    """
+    # 1 - beta**n, without losing what is left of it where beta is near 1
+    numbers = np.asarray(counts, dtype=np.float64)
+    if beta == 0:
+        return np.minimum(numbers, 1.0)
+    effective: npt.NDArray[np.float64] = -np.expm1(numbers * math.log(beta)) / (1 - beta)
+    return effective
+
+
+def class_weights(wish: Wish, classes: Sequence[str], counts: Sequence[int]) -> npt.NDArray[np.float64] | None:
+    """The weight of each class, by which the core multiplies the loss of its samples.
+
+    By the number n of a class's training pictures, weights are one over
+
+    - ``balanced``: n. All classes then weigh the same together; it is scikit-learn's N / (K n) for K classes with
+      N training pictures.
+    - ``effective``: the :func:`effective_numbers` with a beta of 0.999. Between classes of more than some thousand
+      pictures it makes no difference any more.
+    - ``sqrt``: the square root of n, half way between ``balanced`` and no weights.
+
+    times what makes their mean over the training pictures 1. A class without training pictures weighs 1.
+
+    Args:
+        wish: one of these, or weights >= 0 by class name, where all others weigh 1; None weighs nothing.
         classes: K names.
         counts: K numbers of training pictures.
 
@@ -52,7 +77,12 @@ def class_weights(
         return weights
     numbers = np.array(counts, dtype=np.float64)
     present = numbers > 0
-    weights[present] = numbers.sum() / (present.sum() * numbers[present])
+    numbers = numbers[present]
+    if wish == "balanced":
+        sizes = numbers
+    else:
+        sizes = effective_numbers(numbers, _BETA) if wish == "effective" else np.sqrt(numbers)
+    weights[present] = numbers.sum() / (sizes * (numbers / sizes).sum())
     return weights
 
 

@@ -73,6 +73,8 @@ def train_epoch(run: Run) -> None:
     agreed, reduce, seed = run.ranks.agreed, run.ranks.reducer(run), run.ranks.seed(run.seed)
     training_mode(run.model)
     loss.train()
+    if told := getattr(loss, "begin_epoch", None):
+        told(run.epoch, run.epochs)
     forward, way = run.mode.begin(run, watch, run.epoch_batches())
     again = Closure(run, watch, forward)
     started = time.perf_counter() - run.train_seconds

@@ -132,6 +132,66 @@ def test_two_corrections_at_once_warn(own: Any, tmp_path: Path, pictures: Path) 
     assert warning not in (one.directory / "log.txt").read_text()
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"loss": "balanced_softmax"}, ""),
+        ({"sampler": {"name": "balanced", "temperature": 1.0}, "loss": "logit_adjusted"}, ""),
+        ({"loss": {"name": "logit_adjusted", "class_weights": "sqrt"}},
+         "two corrections for imbalance at once: class weights, and loss 'logit_adjusted'"),
+        ({"loss": "class_balanced", "sampler": "balanced"},
+         "two corrections for imbalance at once: loss 'class_balanced', and a sampler that changes the shares"),
+        ({"loss": {"name": "ldam", "class_weights": "effective"}, "sampler": {"name": "balanced", "temperature": 2.0}},
+         "three corrections for imbalance at once: class weights, loss 'ldam', and a sampler that changes the shares"),
+    ],
+)  # fmt: skip
+def test_corrections_that_stack_are_told(tmp_path: Path, pictures: Path, options: dict[str, Any], told: str) -> None:
+    run = clsfit.train(pictures, output=tmp_path / "run", epochs=1, verbosity=0, **options)
+    log = (run.directory / "log.txt").read_text()
+    assert ("corrections for imbalance at once" in log) is bool(told)
+    assert told in log
+
+
+@pytest.mark.parametrize("loss", ["logit_adjusted", "balanced_softmax"])
+@pytest.mark.parametrize("sampler", ["balanced", {"name": "balanced", "temperature": 2.0}])
+def test_a_loss_that_goes_by_the_shares_refuses_a_sampler_that_changes_them(
+    tmp_path: Path, pictures: Path, loss: str, sampler: Any
+) -> None:
+    with pytest.raises(ConfigError, match=f"loss '{loss}' goes by the classes' shares") as caught:
+        clsfit.train(pictures, output=tmp_path / "run", loss=loss, sampler=sampler, verbosity=0)
+    assert f"--loss {loss}, --sampler balanced" in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_is_told_of_each_epoch_before_its_first_step(own: Any, tmp_path: Path, pictures: Path) -> None:
+    """Also of one that a resume goes on inside: ``test_resume.py`` trains with such a loss."""
+    code = """
+class Told(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.heard = []
+    def begin_epoch(self, epoch, epochs):
+        self.heard.append((epoch, epochs))
+    def forward(self, logits, targets):
+        self.heard.append("step" if self.training else "judged")
+        return torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+
+class Note:
+    @hookimpl
+    def on_fit_start(self, run):
+        run.loss.heard.clear()
+    @hookimpl
+    def on_fit_end(self, run):
+        from pathlib import Path
+        Path(run.directory.path, "heard.txt").write_text(repr(run.loss.heard))
+"""
+    train = own(code, {"loss": "Told", "callback": "Note"})
+    run = train(pictures, tmp_path / "run", loss="mine", epochs=2, batch_size=25, callback=["mine"])
+    assert (run.directory / "heard.txt").read_text() == repr(
+        [(0, 2), "step", "step", "judged", (1, 2), "step", "step", "judged"]
+    )
+
+
 def test_from_the_command_line(clsfit: Callable[..., Any], pictures: Path, tmp_path: Path) -> None:
     clsfit("train", pictures, "--epochs", 1, "--loss.class_weights", "{bars: 2, rings: 0.5}", "-o", "run")
     recorded = (tmp_path / "run" / "config.yaml").read_text()
@@ -141,6 +201,9 @@ def test_from_the_command_line(clsfit: Callable[..., Any], pictures: Path, tmp_p
     clsfit("train", pictures, "-o", "run", "--resume", "--epochs", 1)
     scores = json.loads(clsfit("evaluate", "run", "--json").stdout)
     assert scores["loss"] == json.loads((tmp_path / "run" / "metrics.jsonl").read_text())["val/loss"]
-    for wrong, said in (("half", "it should be 'balanced'"), ("{bars: -1}", "greater than or equal to 0")):
+    for wrong, said in (
+        ("half", "it should be 'balanced', 'effective' or 'sqrt'"),
+        ("{bars: -1}", "greater than or equal to 0"),
+    ):
         refused = clsfit("train", pictures, "--loss.class_weights", wrong, code=2)
         assert said in refused.stderr

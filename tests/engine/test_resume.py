@@ -67,6 +67,7 @@ def interrupted(request: pytest.FixtureRequest, pictures: Path, tmp_path: Path, 
 
     changed = {
         "optimizer": request.param,
+        "loss": {"sgd": "focal", "adamw": {"name": "ldam", "reweight_after": 0.5}}[request.param],
         "scheduler": {"sgd": "plateau", "adamw": {"name": "cosine", "warmup_steps": 3}}[request.param],
     }
     monkeypatch.setattr(checkpoint, "save", save_and_copy)

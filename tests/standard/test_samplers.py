@@ -75,6 +75,42 @@ def test_balanced_deals_every_picture_of_a_class_equally_often(counts: list[int]
             assert np.ptp(seen[targets == chosen]) <= 1
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    counts=st.lists(st.integers(1, 60), min_size=1, max_size=7),
+    seed=st.integers(0, 2**31),
+    temperature=st.floats(1, 50),
+    begin=st.sampled_from([0, 1, 12345]),
+)
+def test_a_temperature_gives_shares_between_those_that_there_are_and_equal_ones(
+    counts: list[int], seed: int, temperature: float, begin: int
+) -> None:
+    """Of n pictures n**(1/T), to less than two in an epoch; every picture of a class equally often."""
+    targets, classes = unbalanced(counts, seed), len(counts)
+    sampler = Balanced(seed, temperature)
+    powers = np.array(counts) ** (1 / temperature)
+    wanted = len(targets) * powers / powers.sum()
+    for epoch in range(begin, begin + 4):
+        order = sampler.order(epoch, targets)
+        seen = np.bincount(targets[order] // 2, minlength=classes)
+        assert seen.sum() == len(targets)
+        assert (np.abs(seen - wanted) < 2).all()
+    often = np.zeros(len(targets), dtype=np.int64)
+    for epoch in range(6):
+        often += np.bincount(sampler.order(epoch, targets), minlength=len(targets))
+        for chosen in np.unique(targets):
+            assert np.ptp(often[targets == chosen]) <= 1
+    assert (np.abs(np.bincount(targets // 2, often, classes) - 6 * wanted) < 1).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(counts=st.lists(st.integers(1, 40), min_size=1, max_size=7), seed=st.integers(0, 2**31))
+def test_a_temperature_of_1_leaves_the_shares_as_they_are(counts: list[int], seed: int) -> None:
+    targets = unbalanced(counts, seed)
+    for epoch in range(3):
+        assert sorted(Balanced(seed, 1.0).order(epoch, targets)) == list(range(len(targets)))
+
+
 def test_balanced_shuffles_within_the_epoch_and_within_the_class() -> None:
     targets = unbalanced([40, 400])
     orders = [Balanced(3).order(epoch, targets) for epoch in range(40)]

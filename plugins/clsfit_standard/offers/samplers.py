@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge
+
 from clsfit import Component
 from clsfit_standard.offers.none import NoOptions
+
+
+@dataclass(eq=False, repr=False)
+class BalancedOptions:
+    temperature: Annotated[
+        float | None,
+        "classes of n pictures get shares like n**(1/temperature), 1: as they are; none: all the same",
+        Ge(1),
+    ] = None
+
 
 COMPONENTS = (
     Component(
@@ -15,7 +30,7 @@ COMPONENTS = (
     Component(
         "balanced",
         "clsfit_standard.samplers:Balanced",
-        "as many pictures of every class in each epoch, in random order",
-        NoOptions,
+        "as many pictures of every class in each epoch, or nearly, in random order",
+        BalancedOptions,
     ),
 )
