@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from clsfit.config import resolve, switches
+from clsfit.config import Config, resolve, switches
+from clsfit.crossvalidation import train_folds
 from clsfit.interrupts import held
 from clsfit.registry import Plugins
 from clsfit.results import EvaluatedPicture, Evaluation, Prediction
@@ -37,7 +38,7 @@ __all__ = [
     "bench_config",
     "load",
     "train",
-    "train_config",
+    "train_wanted",
 ]
 
 
@@ -87,7 +88,13 @@ def train(
         strict=strict,
         verbosity=verbosity,
     )
-    return train_config(resolved, plugins, control)
+    return train_wanted(resolved, plugins, control)
+
+
+def train_wanted(config: Config, plugins: Plugins, control: Control) -> TrainedRun:
+    """Trains one run, or where ``config`` wishes for folds and names none of them, one for each."""
+    several = config.settings.folds is not None and config.settings.fold is None
+    return (train_folds if several else train_config)(config, plugins, control)
 
 
 def bench(

@@ -12,6 +12,7 @@ import torch
 
 from clsfit import header as headers
 from clsfit.allocations import Allocations
+from clsfit.averaged import average
 from clsfit.config import Selection
 from clsfit.data import canvases, checks, sources
 from clsfit.data.prepare import Prepare
@@ -36,7 +37,7 @@ from clsfit.provenance import packages
 from clsfit.registry import Plugins
 from clsfit.results import EvaluatedPicture, Evaluation, Prediction
 from clsfit.shortage import shortage
-from clsfit.storage import modelfile
+from clsfit.storage import folds, modelfile
 
 _MOST_NUMBERS = 1 << 31
 """In a batch of a size that only the file asks for: no training had more, and 8 GiB are enough."""
@@ -207,7 +208,7 @@ class Model:
 
 
 def load(path: str | Path, *, device: str = "auto", threads: int | None = None) -> Model:
-    """Loads a model file, or a run directory's best one.
+    """Loads a model file, or a run directory's best one; of a cross-validation all, as one that averages.
 
     Only the plugins that the file records are imported.
 
@@ -215,7 +216,12 @@ def load(path: str | Path, *, device: str = "auto", threads: int | None = None) 
         CheckpointError: the file is missing, damaged, or of another kind.
         PluginError: a plugin that it needs is not installed, or fails.
     """
-    where = modelfile.resolve(Path(path))
+    if parts := folds.models(path):
+        return average([_load(part, device, threads) for part in parts], Path(path) / folds.SUMMARY)
+    return _load(modelfile.resolve(Path(path)), device, threads)
+
+
+def _load(where: Path, device: str, threads: int | None) -> Model:
     read = modelfile.read(where)
     headers.check(read.header, where)
     try:

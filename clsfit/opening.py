@@ -40,6 +40,8 @@ def wishes_of(settings: Settings) -> Wishes:
         skip_bad=settings.skip_bad,
         group=settings.group,
         group_regex=settings.group_regex,
+        folds=settings.folds,
+        fold=settings.fold,
     )
 
 
@@ -77,9 +79,10 @@ def take_in_wanted(
     # a file that --print-config or a run has written holds every setting, so the default is no wish; and a run that
     # goes on has what its recipe said
     wished = "val_fraction" in config.explicit and settings.val_fraction != Settings().val_fraction
-    if wished and recorded is None and intake.own_val:
+    if wished and recorded is None and (intake.own_val or settings.folds):
+        why = "--folds holds out a part for each fold" if settings.folds else "DATA has validation pictures of its own"
         raise ConfigError(
-            "--val-fraction has no effect: DATA has validation pictures of its own",
+            f"--val-fraction has no effect: {why}",
             "option --val-fraction",
             "leave it out",
         )

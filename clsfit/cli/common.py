@@ -97,9 +97,10 @@ def kept() -> Iterator[None]:
 
 def load(model: str, device: str, threads: int | None) -> Model:
     """The model in a file or a run's folder; whether there is one is known before torch is imported."""
-    from clsfit.storage import modelfile
+    from clsfit.storage import folds, modelfile
 
-    modelfile.resolve(model)
+    if not folds.models(model):
+        modelfile.resolve(model)
     with kept():
         from clsfit import api
 

@@ -29,7 +29,10 @@ Given = Mapping[Option, Any]
 """The options that were given, and what the command line says of each."""
 
 _DATA = frozenset(
-    {"input_size", "channels", "resize", "mean", "std", "val_fraction", "group", "group_regex", "skip_bad", "cache"}
+    {
+        *("input_size", "channels", "resize", "mean", "std", "val_fraction"),
+        *("group", "group_regex", "folds", "fold", "skip_bad", "cache"),
+    }
 )
 _SWITCHED = frozenset({"no_plugins", "disable_plugins"})
 _COMPONENTS = {

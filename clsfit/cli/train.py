@@ -71,7 +71,7 @@ def _train(plugins: Plugins, given: dynamic.Given, data: str | None) -> None:
         from clsfit import api
 
     quiet, verbose = control.get("quiet", False), control.get("verbose", False)
-    run = api.train_config(
+    run = api.train_wanted(
         config,
         plugins,
         api.Control(

@@ -79,9 +79,10 @@ def _setting(parameter: Parameter) -> dict[str, Any]:
         schema = {"type": ["integer", "string"], "pattern": r"^(auto|\d+(x\d+)?)$", "minimum": 1} | _texts(schema)
     elif parameter.name in {"mean", "std"}:
         schema = {"anyOf": [{"type": "number"}, {"type": "array", "items": {"type": "number"}}]} | _texts(schema)
-    if parameter.name in AUTO and parameter.name != "input_size":
+    auto = parameter.name in AUTO and parameter.name != "input_size"
+    if auto or {"type": "null"} in schema.get("anyOf", ()):
         description = schema.pop("description")
-        schema = {"anyOf": [{"const": "auto"}, schema], "description": description}
+        schema = {"anyOf": [{"const": "auto" if auto else "none"}, schema], "description": description}
     return schema
 
 

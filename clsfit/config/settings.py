@@ -53,6 +53,8 @@ class Settings:
         str | None,
         "names the group: first group of the pattern, else the whole match, in the path relative to DATA",
     ] = None
+    folds: Annotated[int | None, "train as many models, each validated on another part of the pictures", Ge(2)] = None
+    fold: Annotated[int | None, "train only this one of the folds, from 1", Ge(1)] = None
     device: Annotated[str, "auto, cpu, cuda, cuda:N or mps"] = "auto"
     precision: Annotated[
         Literal["auto", "fp32", "bf16", "fp16"],
@@ -79,6 +81,12 @@ class Settings:
                 "--group and --group-regex both say what a group is",
                 f"--group {self.group}, --group-regex {printable(self.group_regex)}",
                 "give one of them; none switches off what a file says",
+            )
+        if self.fold is not None and (self.folds is None or self.fold > self.folds):
+            raise ConfigError(
+                f"there is no fold {self.fold}",
+                f"--fold {self.fold}, " + (f"--folds {self.folds}" if self.folds else "without --folds"),
+                "give --folds K, and with --fold one of 1 to K",
             )
 
 

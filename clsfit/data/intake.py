@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clsfit.data import canvases, checks, group_split, groups, headers, leaks, sources, split, table_file
+from clsfit.data import canvases, checks, folds, group_split, groups, headers, leaks, sources, split, table_file
 from clsfit.data.canvases import Canvases
 from clsfit.data.prepare import Prepare
 from clsfit.data.processes import Decoders
@@ -36,6 +36,8 @@ class Wishes:
     skip_bad: bool
     group: str | None = None
     group_regex: str | None = None
+    folds: int | None = None
+    fold: int | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def take_in(
         raise checks.refuse(absent, table.paths, remedy=table_file.ABSENT)
     table, notes = groups.assign(table, wishes.group, wishes.group_regex, wishes.val_fraction)
     if table.groups and recorded is None:
-        split.hold_out(table, wishes.val_fraction, wishes.seed)  # groups that cannot be divided are told now
+        _held_out(table, wishes)  # groups that cannot be divided are told now
     scan = headers.look(
         source, table, wishes.workers, channels=wishes.channels, cache=wishes.cache, skip_bad=wishes.skip_bad
     )
@@ -136,10 +138,20 @@ def _divided(
 ) -> SampleTable:
     """The table with a split for every picture: the recorded one, the data set's own, or a new one."""
     if recorded is not None:
-        table = split.apply_recorded(table, recorded, accept=accept_changes)
-    table = split.hold_out(table, wishes.val_fraction, wishes.seed)
+        table = split.hold_out(
+            split.apply_recorded(table, recorded, accept=accept_changes), wishes.val_fraction, wishes.seed
+        )
+    else:
+        table = _held_out(table, wishes)
     _refuse_unlabelled(table)
     return table
+
+
+def _held_out(table: SampleTable, wishes: Wishes) -> SampleTable:
+    """The table with a new split."""
+    if wishes.folds is None:
+        return split.hold_out(table, wishes.val_fraction, wishes.seed)
+    return folds.hold_out_fold(table, wishes.folds, wishes.fold or 1, wishes.seed)
 
 
 def _form(scan: checks.Scan, good: npt.NDArray[np.int64], wishes: Wishes) -> tuple[Prepare, tuple[int, int]]:

@@ -38,7 +38,7 @@ def hold_out(table: SampleTable, fraction: float, seed: int) -> SampleTable:
     free = splits == ""
     if not (splits == "val").any():
         free |= splits == "train"
-        held = _chosen(table, np.flatnonzero(free), fraction, seed)
+        held = chosen(table, np.flatnonzero(free), fraction, seed)
         splits[free] = "train"
         splits[held] = "val"
     else:
@@ -123,8 +123,8 @@ def apply_recorded(table: SampleTable, recorded: Sequence[Mapping[str, str]], *,
     )
 
 
-def _chosen(table: SampleTable, rows: npt.NDArray[np.int64], fraction: float, seed: int) -> npt.NDArray[np.int64]:
-    """Those of ``rows`` to hold out."""
+def chosen(table: SampleTable, rows: npt.NDArray[np.int64], fraction: float, seed: int) -> npt.NDArray[np.int64]:
+    """Those of ``rows`` to hold out: ``fraction`` of each class, or whole groups; as :func:`hold_out`."""
     if not 0 <= fraction < 1:
         raise ValueError(f"fraction must be in [0, 1), not {fraction}")
     if fraction == 0 or not len(rows):

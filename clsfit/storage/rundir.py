@@ -192,7 +192,7 @@ class RunDirectory:
     def write_split(self, rows: Iterable[Mapping[str, str]]) -> None:
         """Writes split.csv; each row has the keys path, label, group and split."""
         lines = [SPLIT_COLUMNS, *(tuple(row[column] for column in SPLIT_COLUMNS) for row in rows)]
-        self._write(SPLIT, "".join(",".join(map(_quoted, line)) + "\n" for line in lines), "split")
+        self._write(SPLIT, "".join(map(csv_line, lines)), "split")
 
     def write_summary(self, values: Mapping[str, Any]) -> None:
         """Writes summary.json with at least ``stop_reason``; from now on the run is complete."""
@@ -272,8 +272,12 @@ class RunDirectory:
             path.unlink(missing_ok=True)
 
 
+def csv_line(cells: Iterable[str]) -> str:
+    """A line of CSV with its end; Python's own writer leaves a lone carriage return bare."""
+    return ",".join(map(_quoted, cells)) + "\n"
+
+
 def _quoted(cell: str) -> str:
-    """A CSV cell; Python's own writer leaves a lone carriage return bare."""
     return '"' + cell.replace('"', '""') + '"' if set(cell) & set(',"\r\n') else cell
 
 
