@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from clsfit.config import Config
 from clsfit.destination import default_name, keep_out_of_data
 from clsfit.distributed import launch
-from clsfit.errors import ConfigError, printable
+from clsfit.errors import CheckpointError, ConfigError, printable
 from clsfit.registry import Plugins
 from clsfit.storage.folds import FoldsDirectory
 from clsfit.storage.rundir import RunDirectory
@@ -43,16 +43,15 @@ def train_folds(config: Config, plugins: Plugins, control: Control) -> TrainedRu
     directory = FoldsDirectory(control.output or default_name(config, control.resume))
     keep_out_of_data(config, directory.path)
     _check_place(directory, control)
-    if not control.dry_run and control.overwrite:
-        directory.reopen()
-        for run in directory.runs().values():
-            with run.lock():
-                run.clear()
-    trained = [_train_fold(config, plugins, control, directory, fold) for fold in range(1, count + 1)]
+    trained: list[TrainedRun] = []
+    for fold in range(1, count + 1):
+        trained.append(_train_fold(config, plugins, control, directory, fold))
+        if not control.dry_run and not _told(directory, count, trained):
+            directory.reopen()  # only now: until data and options have proved good, nothing is lost
     if control.dry_run:
         return trained[0]
-    if not directory.complete() or directory.read_summary().get("runs") != _ends(trained):
-        directory.reopen()
+    if not directory.complete():
+        _clear(run for fold, run in directory.runs().items() if fold > count)
         _judge(config, directory, trained)
     summary = directory.read_summary()
     for name, score in summary["scores"].items():
@@ -76,12 +75,23 @@ def _check_place(directory: FoldsDirectory, control: Control) -> None:
 
 def _train_fold(config: Config, plugins: Plugins, control: Control, directory: FoldsDirectory, fold: int) -> TrainedRun:
     _say(control, f"fold {fold} of {config.settings.folds}")
-    own = directory.run(fold)
-    return train_config(
-        config.replace_settings(fold=fold),
-        plugins,
-        replace(control, output=own.path, overwrite=False),
-    )
+    return train_config(config.replace_settings(fold=fold), plugins, replace(control, output=directory.run(fold).path))
+
+
+def _told(directory: FoldsDirectory, count: int, trained: Sequence[TrainedRun]) -> bool:
+    """Whether folds.json is of as many folds, and of the runs that were ``trained``, the first of them."""
+    try:
+        summary = directory.read_summary()
+        return bool(summary["folds"] == count and summary["runs"][: len(trained)] == _ends(trained))
+    except (CheckpointError, KeyError, TypeError):
+        return False
+
+
+def _clear(runs: Iterable[RunDirectory]) -> None:
+    """Deletes the runs of folds that are no more."""
+    for run in runs:
+        with run.lock():
+            run.clear()
 
 
 def _judge(config: Config, directory: FoldsDirectory, trained: Sequence[TrainedRun]) -> None:

@@ -15,7 +15,7 @@ import pytest
 from sklearn.metrics import accuracy_score
 
 import clsfit
-from clsfit.errors import CheckpointError, ConfigError
+from clsfit.errors import CheckpointError, ConfigError, DataError
 
 OPTIONS: dict[str, Any] = {"model": {"name": "mlp", "hidden": [8]}, "epochs": 2, "verbosity": 0, "threads": 1}
 FOLDS = 3
@@ -100,9 +100,17 @@ def test_a_resume_trains_what_is_missing_and_changes_nothing_else(folds: Path, p
     state = {path: path.stat().st_mtime_ns for path in copy.rglob("*") if path.is_file() and path.name != ".lock"}
     clsfit.train(pictures, folds=FOLDS, output=copy, resume=True, **OPTIONS)
     assert {path: path.stat().st_mtime_ns for path in state} == state
-    (copy / "folds.json").unlink()
-    clsfit.train(pictures, folds=FOLDS, output=copy, resume=True, **OPTIONS)
-    assert json.loads((copy / "folds.json").read_text())["scores"] == summaries[0]["scores"]
+    for damage in ("", "{", "[]", '{"folds": 3}'):
+        (copy / "folds.json").write_text(damage)
+        clsfit.train(pictures, folds=FOLDS, output=copy, resume=True, **OPTIONS)
+        assert json.loads((copy / "folds.json").read_text())["scores"] == summaries[0]["scores"]
+
+
+def test_overwrite_with_bad_data_loses_nothing(folds: Path, tmp_path: Path) -> None:
+    state = {path: path.read_bytes() for path in folds.rglob("*") if path.is_file()}
+    with pytest.raises(DataError):
+        clsfit.train(tmp_path / "absent", folds=FOLDS, output=folds, overwrite=True, **OPTIONS)
+    assert {path: path.read_bytes() for path in folds.rglob("*") if path.is_file()} == state
 
 
 def test_overwrite_leaves_no_fold_of_before(folds: Path, pictures: Path, tmp_path: Path) -> None:
