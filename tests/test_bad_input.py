@@ -81,7 +81,7 @@ def trained(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("train --metric acuracy", "Did you mean 'accuracy'?"),
         ("train --optimiser adamw", "Did you mean --optimizer?"),
         ("train --loss focal --loss.gama 2", "Did you mean --loss.gamma?"),
-        ("train --loss.gamma 2", "add --loss focal"),
+        ("train --loss.gamma 2", "add --loss class_balanced or --loss focal"),
         ("train --metric.f1.avrage micro", "Did you mean --metric.f1.average?"),
         ("train --metric.f1.average mean", "'macro', 'micro' or 'weighted'"),
         ("train --loss focal --loss.gamma much", "expected float >= 0"),

@@ -268,17 +268,15 @@ def _unknown_plugin_option(
     component = rest.rpartition(".")[0]
     close = nearest(name, [known for known in names.values() if known.startswith(f"--{slot}.")])
     owners = {} if close and slot in REPEATABLE else _others(plugins, slot, component, selected)
-    exact = next((offer for option, offer in owners.items() if _plain(option) == _plain(name)), None)
+    exact = next((owner for option, owner in owners.items() if _plain(option) == _plain(name)), None)
     if exact is not None:
-        owner = plugins.short_name(exact)
-        return ConfigError(
-            f"{printable(name)} belongs to {slot} {owner!r}, which is not selected", "", f"add --{slot} {owner}"
-        )
+        whose, remedy = _whose(slot, exact)
+        return ConfigError(f"{printable(name)} belongs to {whose}, which is not selected", "", remedy)
     chosen = " and ".join(repr(plugins.short_name(offer)) for offer in selected if offer.kind == slot)
     hint = _unquoted(close)
     if not hint and (other := nearest(name, owners)):
-        owner = plugins.short_name(owners[other.split("'")[1]])
-        hint = f"{_unquoted(other)} It belongs to {slot} {owner!r}: add --{slot} {owner}"
+        whose, remedy = _whose(slot, owners[other.split("'")[1]])
+        hint = f"{_unquoted(other)} It belongs to {whose}: {remedy}"
     return ConfigError(
         f"no such option {printable(name)}",
         f"selected: {slot} {chosen}" if chosen else f"no {slot} is selected",
@@ -286,15 +284,20 @@ def _unknown_plugin_option(
     )
 
 
-def _others(plugins: Plugins, slot: str, component: str, selected: Collection[Offer]) -> dict[str, Offer]:
+def _whose(slot: str, owners: Sequence[str]) -> tuple[str, str]:
+    """Components of a slot, and what to do to select one of them."""
+    return f"{slot} {' or '.join(map(repr, owners))}", f"add {' or '.join(f'--{slot} {owner}' for owner in owners)}"
+
+
+def _others(plugins: Plugins, slot: str, component: str, selected: Collection[Offer]) -> dict[str, list[str]]:
     """The options that components which are not selected would have, and whose they are."""
-    found: dict[str, Offer] = {}
+    found: dict[str, list[str]] = {}
     for offer in plugins.offers(slot):
         params = offer.component.params
         if offer not in selected and params is not None and component in {"", offer.name}:
             prefix = f"--{slot}.{component}." if component else f"--{slot}."
             for field in fields(params):
-                found.setdefault(prefix + field.name, offer)
+                found.setdefault(prefix + field.name, []).append(plugins.short_name(offer))
     return found
 
 

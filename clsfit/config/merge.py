@@ -275,7 +275,7 @@ def _refuse_inert(slot: str, offer: Offer, assignment: Assignment, names: Sequen
         raise ConfigError(
             f"{option} belongs to {slot} {names_of}, which is not selected",
             "; ".join(part for part in (where, f"selected: {slot} {offer.name!r}") if part),
-            f"add --{slot} {owners[key][0]}",
+            f"add {' or '.join(f'--{slot} {owner}' for owner in owners[key])}",
         )
     if not nearest(assignment.key, names) and nearest(assignment.key, owners):
         raise ConfigError(

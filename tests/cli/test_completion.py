@@ -33,7 +33,7 @@ def complete(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[st
     ("line", "offered"),
     [
         ("clsfit tr", ["train"]),
-        ("clsfit train --loss ", ["cross_entropy", "focal", "label_smoothing", "mse", "soft_f1"]),
+        ("clsfit train --loss l", ["label_smoothing", "ldam", "logit_adjusted"]),
         ("clsfit train --loss fo", ["focal"]),
         ("clsfit train --loss focal --loss.", ["--loss.gamma", "--loss.class_weights"]),
         ("clsfit train --loss.", ["--loss.class_weights"]),
