@@ -24,12 +24,13 @@ COMMANDS = {
     "train": "Train a classifier on pictures.",
     "evaluate": "Score a trained model on labelled pictures.",
     "predict": "Apply a trained model to pictures.",
+    "data": "Check, split and look at labelled pictures.",
     "bench": "Find where a training run's time goes.",
     "import": "Turn foreign weights into a safetensors file.",
     "plugins": "List plugins, and show a component's options.",
     "config": "The JSON Schema of configuration files.",
 }
-GROUPS = ("plugins", "config")
+GROUPS = ("data", "plugins", "config")
 DYNAMIC = ("train", "bench")
 """Commands whose options depend on their own arguments."""
 COMPLETE = "_CLSFIT_COMPLETE"

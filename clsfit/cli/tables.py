@@ -119,8 +119,11 @@ def write(path: Path | None, columns: Row, rows: Iterable[Row], *, option: str) 
     put_all(path, lines(format_of(path, option) if path is not None else "csv", columns, rows))
 
 
-def put_all(path: Path | None, pieces: Iterable[bytes]) -> None:
-    """Writes ``pieces`` to stdout or a stream one by one, or into the file ``path``, whole and durably."""
+def put_all(path: Path | None, pieces: Iterable[bytes], *, failpoint: str = "predictions") -> None:
+    """Writes ``pieces`` to stdout or a stream one by one, or into the file ``path``, whole and durably.
+
+    ``failpoint`` is what the failpoints of the write are named after.
+    """
     if path is not None:
         from clsfit.storage.durable import write_file
         from clsfit.storage.stream import is_stream, write_stream
@@ -128,7 +131,7 @@ def put_all(path: Path | None, pieces: Iterable[bytes]) -> None:
         if is_stream(path):
             write_stream(path, pieces)
         else:
-            write_file(path, pieces, failpoint="predictions")
+            write_file(path, pieces, failpoint=failpoint)
         return
     for piece in pieces:
         put(piece)

@@ -30,7 +30,7 @@ LIMIT_BYTES = 20 << 30
 _MAGIC = b"clsfit canvases1"
 _TAIL = 32 + 8 + len(_MAGIC)
 _KEPT = b"clsfit kept\0\0\0\0\1"
-_SUFFIXES = (".canvases", ".headers")
+_SUFFIXES = (".canvases", ".headers", ".survey")
 _TEMPORARY = ".building-"
 _ABANDONED_SECONDS = 24 * 3600.0
 

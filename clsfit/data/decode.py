@@ -80,11 +80,15 @@ class Header:
         height: rows of pixels, once the orientation is applied.
         width: columns of pixels, once the orientation is applied.
         gray: whether it has no colour.
+        format: one of :data:`ACCEPTED`; empty where it comes from no file.
+        mode: Pillow's name of what a pixel is; empty where it comes from no file.
     """
 
     height: int
     width: int
     gray: bool
+    format: str = ""
+    mode: str = ""
 
 
 def decode(data: bytes, channels: int) -> Image.Image:
@@ -117,13 +121,13 @@ def peek(data: bytes) -> Header:
     """
     plain = jpeg.frame(data)
     if plain is not None:
-        return Header(plain[0], plain[1], plain[2] == "L")
+        return Header(plain[0], plain[1], plain[2] == "L", "JPEG", plain[2])
     try:
         image = _open(data)
         width, height = image.size
         if image.format != "TIFF" and _orientation(image) >= 5:  # Pillow has already turned a TIFF's size
             width, height = height, width
-        return Header(height, width, _is_gray(image))
+        return Header(height, width, _is_gray(image), image.format or "", image.mode)
     except PictureError:
         raise
     except MemoryError:

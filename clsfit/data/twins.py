@@ -1,5 +1,7 @@
 """The same picture encoded again: found on the canvases, whatever the file's format, quality, notes or size.
 
+:func:`find` looks for it across the splits of a run, :func:`within` among any pictures, mirrored ones too.
+
 Every canvas gets a signature: its 16 lowest cosine coefficients, from a coarse grid of one channel. Encoding
 a picture again, or making it smaller, moves each by a grey level or two, whereas different pictures differ
 by tens in most of them. Rows whose signatures are near in all 16 are found by sorting, and compared on
@@ -21,7 +23,8 @@ levels of 255: it is like every other one, so it is not compared.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import product
 
 import numpy as np
@@ -45,10 +48,15 @@ _CHUNK = 256  # canvases, or pictures to confirm, per piece of work
 _QUERIES = 2048
 _NEIGHBOURS = 128  # rows to each side in the sorted order that are looked at
 _CONFIRMED = 4  # nearest rows that are compared on canvases
+_MIRROR = np.tile(np.array([1, -1, 1, -1], dtype=np.float32), _WAVES)
+"""What a signature is multiplied by where its picture is mirrored left to right: every other cosine is odd."""
 _BRIGHTNESS, _SORTED_BY = 0, (4, 8, 1, 2, 12)  # the mean, and the coefficients that vary most among pictures
 
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
+Pair = tuple[int, int]
+Alike = Callable[[int, int], bool]
+"""Whether two rows show the same picture; called by several threads at once."""
 
 
 def find(table: SampleTable, canvases: Canvases, workers: int) -> dict[int, int]:
@@ -72,10 +80,46 @@ def find(table: SampleTable, canvases: Canvases, workers: int) -> dict[int, int]
         earlier, later = earlier[~flat[earlier]], splits[number][~flat[splits[number]]]
         near = {
             int(later[query]): earlier[rows].tolist()
-            for query, rows in _neighbours(signatures[earlier], signatures[later])
+            for query, rows in _neighbours(signatures[earlier], signatures[later], _CONFIRMED)
         }
         found |= _confirmed(canvases, near, workers)
     return dict(sorted(found.items()))
+
+
+def within(signatures: Floats, flat: npt.NDArray[np.bool_], alike: Alike, workers: int) -> dict[int, int]:
+    """Row -> another row that shows the same picture, plainly or mirrored left to right; groups share one.
+
+    Of n rows that show one picture, n - 1 are in it. Each has the first of them, or where ``alike`` denies
+    that, as in a series in which each differs a little from the last, one that is like it.
+
+    Args:
+        signatures: [N, 16] float32, of :func:`signature`.
+        flat: [N], rows that are like every other one, so not compared.
+        alike: has the last word; asked about the few nearest rows of each only.
+        workers: threads that ask; 0 asks in the caller's.
+    """
+    rows = np.flatnonzero(~flat)
+    base = signatures[rows]
+    near: set[Pair] = set()
+    for queries in (base, base * _MIRROR):
+        for query, found in _neighbours(base, queries, _CONFIRMED + 1):  # it finds itself too
+            row = int(rows[query])
+            near |= {(min(row, other), max(row, other)) for other in rows[found].tolist() if other != row}
+    judged = _judged(near, alike, workers)
+    trees = _trees(pair for pair, same in judged.items() if same)
+    judged |= _judged({(first, row) for row, (first, _) in trees.items()} - judged.keys(), alike, workers)
+    return {row: first if judged[first, row] else near_one for row, (first, near_one) in sorted(trees.items())}
+
+
+def same_or_mirrored(one: Canvas, other: Canvas) -> bool:
+    """Whether two canvases, uint8 [H, W, C] of the same C, show one picture, mirrored left to right or not."""
+    return unlikeness(one, other) <= 1 or unlikeness(one, np.ascontiguousarray(other[:, ::-1])) <= 1
+
+
+def signature(canvas: Canvas) -> tuple[Floats, bool]:
+    """[16] coefficients of a canvas, uint8 [H, W, C], in grey levels, and whether it is flat."""
+    coefficients, contrasts = _signature(canvas[np.newaxis])
+    return coefficients[0], bool(contrasts[0] < _FLAT)
 
 
 def unlikeness(one: Canvas, other: Canvas) -> float:
@@ -145,8 +189,8 @@ def _side(length: int) -> tuple[slice, Floats]:
     return taken, waves.astype(np.float32)
 
 
-def _neighbours(base: Floats, queries: Floats) -> Iterator[tuple[int, Rows]]:
-    """For each query that has any: its number, and the base rows near in all coefficients, ascending.
+def _neighbours(base: Floats, queries: Floats, most: int) -> Iterator[tuple[int, Rows]]:
+    """For each query that has any: its number, and the ``most`` nearest of the base rows in reach, ascending.
 
     The base is sorted by cell, twice the reach wide in five coefficients, and by brightness in a cell. What is
     in reach of a query lies in two cells per coefficient, so in 32 pieces of the sorted order.
@@ -165,7 +209,7 @@ def _neighbours(base: Floats, queries: Floats) -> Iterator[tuple[int, Rows]]:
         query, row = query[ranked], row[ranked]
         for number in np.unique(query).tolist():
             first, last = np.searchsorted(query, (number, number + 1))
-            yield start + number, np.sort(row[first : min(first + _CONFIRMED, last)])
+            yield start + number, np.sort(row[first : min(first + most, last)])
 
 
 def _in_cell(base: Floats, keys: Rows, order: Rows, queries: Floats, shift: tuple[int, ...]) -> tuple[Rows, Rows]:
@@ -209,6 +253,39 @@ def _confirmed(canvases: Canvases, near: dict[int, list[int]], workers: int) -> 
 
     over_rows(piece, len(rows), chunk=_CHUNK // 8, workers=workers)
     return found
+
+
+def _judged(pairs: Iterable[Pair], alike: Alike, workers: int) -> dict[Pair, bool]:
+    """What ``alike`` says of each pair."""
+    asked = sorted(pairs)
+    same = [False] * len(asked)
+
+    def piece(start: int, stop: int) -> None:
+        for place in range(start, stop):
+            same[place] = alike(*asked[place])
+
+    over_rows(piece, len(asked), chunk=_CHUNK // 8, workers=workers)
+    return dict(zip(asked, same, strict=True))
+
+
+def _trees(pairs: Iterable[Pair]) -> Mapping[int, Pair]:
+    """Row -> (the first row of those that hang together, a row that it is paired with); not for first ones."""
+    beside: dict[int, list[int]] = defaultdict(list)
+    for one, other in pairs:
+        beside[one].append(other)
+        beside[other].append(one)
+    trees: dict[int, Pair] = {}
+    for first in sorted(beside):
+        if first in trees:
+            continue
+        waiting = deque([first])
+        while waiting:
+            row = waiting.popleft()
+            for other in beside[row]:
+                if other != first and other not in trees:
+                    trees[other] = (first, row)
+                    waiting.append(other)
+    return trees
 
 
 def _thumbnail(canvas: Canvas, side: int) -> Floats:

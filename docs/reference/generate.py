@@ -42,6 +42,8 @@ COMMANDS = (
     "train",
     "evaluate",
     "predict",
+    "data",
+    "data check",
     "bench",
     "import",
     "plugins",

@@ -222,7 +222,7 @@ def test_many_pictures_take_little_memory() -> None:
     many[:, 0] += 128
     again = many[::400] + rng.uniform(-3, 3, (100, 16)).astype(np.float32)
     tracemalloc.start()
-    near = dict(twins._neighbours(many, np.concatenate([again, again + 60])))
+    near = dict(twins._neighbours(many, np.concatenate([again, again + 60]), 4))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 64 << 20  # all pairs of so many: gigabytes
