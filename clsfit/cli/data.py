@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -23,6 +24,17 @@ EPILOG = """\
 
 Nothing is ever written into DATA."""
 
+SPLIT_EPILOG = """\
+[bold]Examples[/]
+
+  clsfit data split photos/ -o split.csv
+  clsfit train split.csv                  [dim]as clsfit train photos/[/]
+  clsfit data split photos/ -o split.csv --group parent --test-fraction 0.1
+
+The table names the pictures of DATA by paths relative to itself."""
+
+_SPLIT = "Split"
+
 Data = Annotated[
     str,
     typer.Argument(metavar="DATA", help="a folder of pictures per class, or a table (.csv)", show_default=False),
@@ -32,15 +44,11 @@ Data = Annotated[
 def add(app: typer.Typer, help_text: str) -> None:
     """Registers the commands."""
     group = typer.Typer(cls=pages.Group, help=help_text, epilog=EPILOG)
-
-    @group.callback()
-    def data() -> None:
-        """A callback keeps ``check`` a command of its own while it is the only one."""
-
     group.command("check", cls=pages.Command, help="Find unreadable pictures, duplicates and leakage.", epilog=EPILOG)(
         check
     )
-    app.add_typer(group, name="data", help=help_text)
+    group.command("split", cls=pages.Command, help="Write the split of a run as a table.", epilog=SPLIT_EPILOG)(split)
+    app.add_typer(group, name="data")
 
 
 def check(
@@ -80,6 +88,114 @@ def check(
             raise error
 
     return job
+
+
+def split(
+    data: Data,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="<file>", help="write here: .csv", show_default=False)
+    ],
+    val_fraction: Annotated[
+        float | None,
+        typer.Option(
+            "--val-fraction",
+            metavar="<x>",
+            min=0,
+            max=0.999,
+            help="part of the pictures held out for validation; without it, as train does",
+            rich_help_panel=_SPLIT,
+        ),
+    ] = None,
+    test_fraction: Annotated[
+        float,
+        typer.Option(
+            "--test-fraction",
+            metavar="<x>",
+            min=0,
+            max=0.999,
+            help="part of the pictures held out for test",
+            rich_help_panel=_SPLIT,
+        ),
+    ] = 0.0,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="<n>", help="another number, another split", rich_help_panel=_SPLIT)
+    ] = 0,
+    group: Annotated[
+        Literal["parent"] | None,
+        typer.Option(
+            "--group",
+            help="pictures of one group stay on one side of the split: parent = the folder they lie in",
+            rich_help_panel=_SPLIT,
+        ),
+    ] = None,
+    group_regex: Annotated[
+        str | None,
+        typer.Option(
+            "--group-regex",
+            metavar="<pattern>",
+            help="names the group: first group of the pattern, else the whole match, in the path relative to DATA",
+            rich_help_panel=_SPLIT,
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", metavar="", help="replace the file if it is there")] = False,
+    debug: common.Debug = False,
+) -> common.Job:
+    def job() -> None:
+        _check_groups(group, group_regex)
+        _check_output(output, data, overwrite)
+        from clsfit.config import Settings
+        from clsfit.data.intake import open_path
+        from clsfit.data.split_table import divided, written
+        from clsfit.data.table import SPLITS
+
+        source = open_path(data)
+        for note in source.notes:
+            print(f"note: {printable(note)}", file=sys.stderr)
+        table, notes = divided(
+            source,
+            val_fraction=val_fraction,
+            test_fraction=test_fraction,
+            seed=seed,
+            group=group,
+            group_regex=group_regex,
+            default=Settings().val_fraction,
+        )
+        tables.put_all(output, [written(source, table, output)], failpoint="split-table")
+        for note in notes:
+            print(printable(note), file=sys.stderr)
+        if "val" not in table.splits:
+            print("note: none is held out for validation, so train will hold some out by itself", file=sys.stderr)
+        told = ", ".join(f"{name} {len(table.rows(name)):,}" for name in SPLITS if name in table.splits)
+        print(f"{len(table):,} pictures: {told}", file=sys.stderr)
+        print(printable(str(output)))
+
+    return job
+
+
+def _check_groups(group: str | None, group_regex: str | None) -> None:
+    if group is not None and group_regex is not None:
+        raise ConfigError(
+            "--group and --group-regex both say what a group is",
+            f"--group {group}, --group-regex {printable(group_regex)}",
+            "give one of them",
+        )
+    try:
+        re.compile(group_regex or "")
+    except re.error as error:
+        raise ConfigError(f"--group-regex {printable(str(group_regex))!r}: it is no pattern: {error}") from None
+
+
+def _check_output(output: Path, data: str, overwrite: bool) -> None:
+    if output.suffix != ".csv":
+        raise ConfigError(
+            f"{printable(str(output))} does not end in .csv, so train would not take it for a table",
+            "option -o",
+            f"write to {printable(str(output.with_suffix('.csv')))}",
+        )
+    tables.check_place(output, "-o")
+    keep_out(output, data, "-o")
+    if output.exists() and not overwrite:
+        raise ConfigError(f"{printable(str(output))} is there already", "option -o", "give --overwrite to replace it")
 
 
 def keep_out(output: Path, data: str, option: str) -> None:

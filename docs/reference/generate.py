@@ -44,6 +44,7 @@ COMMANDS = (
     "predict",
     "data",
     "data check",
+    "data split",
     "bench",
     "import",
     "plugins",

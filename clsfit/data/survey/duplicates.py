@@ -68,7 +68,7 @@ def find(source: Any, looks: Looks, judged: dict[bytes, bool], workers: int) -> 
     )
     pairs = [(row, other, "exact") for row, other in exact.items()]
     pairs += [(int(single[row]), int(single[other]), "near") for row, other in near.items()]
-    return sorted((min(one, other), max(one, other), cast(Kind, kind)) for one, other, kind in pairs)
+    return sorted((min(one, other), max(one, other), cast("Kind", kind)) for one, other, kind in pairs)
 
 
 def described(pairs: Sequence[Found], table: SampleTable, splits: Sequence[str]) -> tuple[Duplicate, ...]:

@@ -1,0 +1,147 @@
+"""A split as a table of pictures: the rows that ``clsfit train`` reads back as the same pictures, classes and split."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clsfit.data import checks, group_split, groups, split
+from clsfit.data.sources import FolderSource
+from clsfit.data.table import SampleTable
+from clsfit.data.table_file import TableSource
+from clsfit.data.table_text import read_rows
+from clsfit.errors import ConfigError, DataError, printable
+
+
+def divided(
+    source: Any,
+    *,
+    val_fraction: float | None = None,
+    test_fraction: float = 0.0,
+    seed: int = 0,
+    group: str | None = None,
+    group_regex: str | None = None,
+    default: float = 0.2,
+) -> tuple[SampleTable, tuple[str, ...]]:
+    """A source's table with a split for every picture, as a run would have it, and notes on the groups.
+
+    Both fractions are of the pictures that are there to be divided: those for training.
+
+    Args:
+        source: a :class:`clsfit.contracts.Dataset`.
+        val_fraction: held out for validation, where the data set has no such pictures; None: no wish.
+        test_fraction: held out for test before that; 0: none.
+        seed: any integer.
+        group: as :func:`clsfit.data.groups.assign`.
+        group_regex: as there.
+        default: the ``val_fraction`` of no wish.
+
+    Raises:
+        DataError: a picture is not there; the groups cannot be divided.
+        ConfigError: a fraction without effect, or fractions that leave nothing.
+    """
+    table = source.table()
+    if absent := getattr(source, "absent", {}):
+        raise checks.refuse(absent, table.paths, remedy="correct the paths, or take these rows out")
+    _check_effect(table, val_fraction, test_fraction)
+    fraction = default if val_fraction is None else val_fraction
+    if "val" not in table.splits and fraction + test_fraction >= 1:
+        raise ConfigError(
+            f"nothing would be left to train on: {fraction:g} for validation, {test_fraction:g} for test",
+            "options --val-fraction, --test-fraction",
+            "lower one of them",
+        )
+    table, notes = groups.assign(table, group, group_regex, max(fraction, test_fraction))
+    if test_fraction:
+        free = np.array([row for row, name in enumerate(table.splits) if name in {"", "train"}], dtype=np.int64)
+        held = split.hold_out(table.select(free).with_splits(()), test_fraction, seed)
+        splits = np.array(table.splits, dtype="<U5")
+        splits[free[held.rows("val")]] = "test"
+        table = table.with_splits(splits.tolist())
+        fraction /= 1 - test_fraction
+    table = split.hold_out(table, fraction, seed)
+    return table, notes + (group_split.describe(table) if table.groups else ())
+
+
+def written(source: Any, table: SampleTable, place: Path) -> bytes:
+    """The table of ``table`` for a file at ``place``: ``path,label,group,split``, and ``weight`` where there is one.
+
+    Paths are relative to the file's folder, with ``/``; those that DATA names absolutely stay so.
+
+    Args:
+        source: whose table it is: a folder or a table of pictures.
+        table: with a split for every row.
+        place: where the file will be.
+
+    Raises:
+        DataError: the pictures are no files; a name cannot be written so that it is read back the same.
+    """
+    if not isinstance(source, FolderSource | TableSource):
+        raise DataError(
+            "a table names pictures by their files, and these are in none", "argument DATA", "name a folder or a table"
+        )
+    base, root = os.path.abspath(place.parent), os.path.abspath(source.root)
+    rows = split.to_rows(table)
+    for row in rows:
+        row["path"] = _relative(row["path"], root, base)
+    columns = ["path", "label", "group", "split"]
+    if table.weights is not None:
+        columns.append("weight")
+        for row, weight in zip(rows, table.weights.tolist(), strict=True):
+            row["weight"] = repr(weight)
+    text = io.StringIO(newline="")
+    out = csv.DictWriter(text, columns, lineterminator="\r\n")  # so that cells with either character are quoted
+    out.writeheader()
+    out.writerows(rows)
+    return _checked(text.getvalue(), rows, place)
+
+
+def _checked(text: str, rows: list[dict[str, str]], place: Path) -> bytes:
+    """``text`` as bytes, once it has been read back as ``rows``."""
+    wrong = next((row["path"] for row in rows if any(not _is_text(cell) for cell in row.values())), None)
+    if wrong is not None:
+        raise DataError(
+            "a name is no text, so a table cannot hold it", printable(wrong), "rename it, or train on the folder"
+        )
+    data = text.encode()
+    read = read_rows(os.fspath(place), data)
+    now = zip(read.paths, read.labels, read.groups or [""] * len(rows), read.splits, strict=True)
+    for row, cells in zip(rows, now, strict=True):
+        if cells != (row["path"], row["label"], row["group"], row["split"]):
+            raise DataError(
+                "a name would be read back from a table as another one",
+                f"{printable(row['path'])}, label {printable(row['label'])!r}, group {printable(row['group'])!r}",
+                "rename it: blanks at its ends do not count in a table",
+            )
+    return data
+
+
+def _is_text(cell: str) -> bool:
+    return not any("\ud800" <= c <= "\udfff" for c in cell)
+
+
+def _relative(path: str, root: str, base: str) -> str:
+    if os.path.isabs(path):
+        return path
+    full = os.path.join(root, path)
+    try:
+        return os.path.relpath(full, base).replace(os.sep, "/")
+    except ValueError:  # on another drive
+        return full
+
+
+def _check_effect(table: SampleTable, val_fraction: float | None, test_fraction: float) -> None:
+    for option, split_name, given in (
+        ("--val-fraction", "val", val_fraction is not None),
+        ("--test-fraction", "test", test_fraction > 0),
+    ):
+        if given and split_name in table.splits:
+            kind = "validation" if split_name == "val" else split_name
+            raise ConfigError(
+                f"{option} has no effect: DATA has {kind} pictures of its own", f"option {option}", "leave it out"
+            )
