@@ -94,11 +94,14 @@ def written(source: Any, table: SampleTable, place: Path) -> bytes:
         columns.append("weight")
         for row, weight in zip(rows, table.weights.tolist(), strict=True):
             row["weight"] = repr(weight)
+    lines = [_line(columns), *(_line([row[column] for column in columns]) for row in rows)]
+    return _checked("".join(lines), rows, place)
+
+
+def _line(cells: list[str]) -> str:
     text = io.StringIO(newline="")
-    out = csv.DictWriter(text, columns, lineterminator="\r\n")  # so that cells with either character are quoted
-    out.writeheader()
-    out.writerows(rows)
-    return _checked(text.getvalue(), rows, place)
+    csv.writer(text, lineterminator="\r\n").writerow(cells)  # so that cells with either character are quoted
+    return text.getvalue()[:-2] + "\n"
 
 
 def _checked(text: str, rows: list[dict[str, str]], place: Path) -> bytes:

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from clsfit.data import twins
@@ -228,3 +230,50 @@ def test_many_pictures_take_little_memory() -> None:
     assert peak < 64 << 20  # all pairs of so many: gigabytes
     assert all(400 * number in near[number].tolist() for number in range(100))
     assert sum(len(rows) for rows in near.values()) < 200
+
+
+def test_within_pairs_all_that_hang_together_with_the_first(tmp_path: Path, encode: Encode) -> None:
+    kinds = [encode(scene(0, 40, 40), "JPEG", quality=quality) for quality in range(60, 90)]
+    mirrored = [encode(scene(0, 40, 40).transpose(Image.Transpose.FLIP_LEFT_RIGHT), "JPEG", quality=80)]
+    pictures = [encode(scene(seed, 40, 40)) for seed in range(1, 20)] + kinds + mirrored
+    made = prepared(pictures, tmp_path)
+    signatures, flat = twins._signatures(made, 0)
+
+    def alike(one: int, other: int) -> bool:
+        return twins.same_or_mirrored(made.get(one), made.get(other))
+
+    for workers in (0, 3):
+        found = twins.within(signatures, flat, alike, workers)
+        assert found == dict.fromkeys(range(20, 50), 19)
+
+
+def test_a_series_is_paired_with_what_is_like_it() -> None:
+    signatures = np.zeros((9, 16), dtype=np.float32)
+    signatures[:, 0] = 100 + 1.5 * np.arange(9)  # each is near the next few
+    found = twins.within(signatures, np.zeros(9, dtype=bool), lambda one, other: abs(one - other) <= 2, 0)
+    assert sorted(found) == list(range(1, 9))
+    assert all(abs(row - other) <= 2 for row, other in found.items())
+    assert (found[1], found[2]) == (0, 0)
+
+
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)).filter(lambda pair: pair[0] < pair[1]), unique=True))
+def test_n_that_hang_together_are_n_minus_1_pairs(pairs: list[tuple[int, int]]) -> None:
+    trees = twins._trees(pairs)
+    together = {row: {row} for pair in pairs for row in pair}
+    for one, other in pairs:
+        joined = together[one] | together[other]
+        for row in joined:
+            together[row] = joined
+    assert trees.keys() == {row for row, joined in together.items() if row != min(joined)}
+    for row, (first, other) in trees.items():
+        assert first == min(together[row])
+        assert (min(row, other), max(row, other)) in pairs
+
+
+@pytest.mark.parametrize("side", [32, 100, 256, 300])
+def test_a_mirrored_signature_is_that_of_the_mirrored_picture(side: int) -> None:
+    pixels = _pixels(scene(4, side, side + 37))
+    plain, _ = twins.signature(pixels)
+    mirrored, _ = twins.signature(np.ascontiguousarray(pixels[:, ::-1]))
+    assert np.abs(plain * twins._MIRROR - mirrored).max() < 2
+    assert np.abs(plain - mirrored).max() > 8
