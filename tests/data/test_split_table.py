@@ -63,6 +63,13 @@ def test_both_fractions_are_of_the_whole_and_no_picture_is_lost(make_tree: Tree)
         assert table.counts(name) == (100 * share,) * 3
 
 
+def test_another_seed_takes_other_test_pictures(make_tree: Tree) -> None:
+    source = folder(tree_of(make_tree, 60))
+    first, again, other = (divided(source, test_fraction=0.2, seed=seed)[0] for seed in (1, 1, 2))
+    assert first.splits == again.splits
+    assert first.rows("test").tolist() != other.rows("test").tolist()
+
+
 def test_pictures_that_have_a_split_keep_it(make_tree: Tree) -> None:
     root = tree_of(make_tree, 60, below="train/")
     tree_of(make_tree, 12, below="val/")

@@ -119,7 +119,7 @@ def _counted(pairs: Sequence[Duplicate]) -> str:
 
 def _image(source: Any, row: int) -> str:
     try:
-        canvas = Prepare(3, _SIDE)(source.read(row))
+        canvas = Prepare(3)(source.read(row))
     except (PictureError, OSError):  # it was there a moment ago
         return "<p>cannot be read</p>"
     image = Image.fromarray(canvas)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
@@ -94,6 +95,11 @@ def test_a_symmetric_picture_and_a_flat_one_are_no_doubles_of_themselves(
         return image
 
     flat = {f"a/flat{grey}.png": encode(Image.new("L", (30, 30), grey)) for grey in (0, 100, 101, 255)}
+    for seed in range(3):  # faint: pages with a little grain
+        grain = np.random.default_rng(seed).integers(198, 203, (30, 30), dtype=np.uint8)
+        flat[f"a/faint{seed}.png"] = encode(
+            Image.fromarray(np.tile(np.arange(200, 206, dtype=np.uint8), (30, 5)) + grain // 202)
+        )
     content = flat | {f"b/{seed}.png": scenes(seed, symmetric) for seed in range(6)}
     assert told(surveyed(make_tree(content))) == []
 

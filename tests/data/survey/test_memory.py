@@ -20,7 +20,13 @@ Surveyed = Callable[..., Survey]
 def tree(make_tree: Tree, scenes: Scenes) -> Path:
     content = {f"{'ab'[seed % 2]}/{seed}.png": scenes(seed) for seed in range(8)}
     return make_tree(
-        content | {"b/again.jpg": scenes(0, None, "JPEG"), "b/copy.png": scenes(2), "b/torn.png": b"\x89PNG"}
+        content
+        | {
+            "b/again.jpg": scenes(0, None, "JPEG"),
+            "b/copy.png": scenes(2),
+            "b/text.png": b"x",
+            "b/torn.png": b"\x89PNG",
+        }
     )
 
 
@@ -52,7 +58,8 @@ def test_a_changed_picture_is_looked_at_alone(
     (tree / "b/torn.png").write_bytes(scenes(1))
     found = surveyed(tree)
     assert sorted(os.path.relpath(path, tree) for path in opened) == ["a/new.png", "b/3.png", "b/torn.png"]
-    assert found.unreadable == {}
+    assert report.to_json(found)["unreadable"] == ["b/text.png"]
+    assert found.unreadable[found.table.paths.index("b/text.png")].startswith("not an accepted format")
     assert {tuple(pair["paths"]) for pair in report.to_json(found)["duplicates"]} == {
         ("a/0.png", "b/again.jpg"),
         ("a/2.png", "b/copy.png"),
@@ -69,7 +76,7 @@ def test_a_picture_that_is_gone_takes_its_pairs_with_it(tree: Path, surveyed: Su
     (tree / "b/again.jpg").unlink()
     (tree / "b/torn.png").unlink()
     found = surveyed(tree)
-    assert (len(found.duplicates), found.unreadable, opened) == (1, {}, [])
+    assert (len(found.duplicates), len(found.unreadable), opened) == (1, 1, [])
 
 
 def test_the_same_size_at_another_time_is_another_picture(
@@ -119,7 +126,7 @@ def test_a_file_that_could_not_be_read_is_tried_again(
         found = surveyed(tree)
     assert found.unreadable[found.table.paths.index("b/1.png")] == "permission denied"
     opened.clear()
-    assert len(surveyed(tree).unreadable) == 1
+    assert len(surveyed(tree).unreadable) == 2
     assert [os.path.basename(path) for path in opened] == ["1.png"]
 
 

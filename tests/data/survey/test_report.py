@@ -115,22 +115,34 @@ def test_pictures_of_no_file_are_surveyed(scenes: Scenes) -> None:
 
 def test_names_cannot_steer_a_terminal(make_tree: Tree, scenes: Scenes, surveyed: Surveyed) -> None:
     name = "a/\x1b[31m\u202ered.png"
-    found = surveyed(make_tree({name: scenes(1), "b/1.png": scenes(1), "b/\x1b]0;x.png": b"torn"}))
+    content = {name: scenes(1, None, "JPEG"), "b/1.png": scenes(1, None, "JPEG"), "b/\x1b]0;x.png": b"torn"}
+    found = surveyed(make_tree(content))
+    assert "is JPEG" in finding(found, "ending")
     for line in [*report.lines(found), *report.findings(found), str(report.refusal(found)).replace("\n", "")]:
         assert line.isprintable(), line
     assert report.to_json(found)["duplicates"][0]["paths"][0] == name  # JSON escapes by itself
 
 
+def test_a_picture_without_a_label_has_no_other_one(scenes: Scenes) -> None:
+    found = survey(_Rows([scenes(1), scenes(1), scenes(1)], ("train", "test", "train"), (0, -1, 1)), "rows", 0)
+    assert [(pair.rows, pair.across_splits, pair.across_labels) for pair in found.duplicates] == [
+        ((0, 1), True, False),
+        ((0, 2), False, True),
+    ]
+    assert report.to_json(found)["classes"] == {"a": 1, "b": 1}
+
+
 class _Rows:
     """Pictures from memory, every second one of another class."""
 
-    def __init__(self, pictures: list[Any], splits: tuple[str, ...]) -> None:
+    def __init__(self, pictures: list[Any], splits: tuple[str, ...], targets: tuple[int, ...] = ()) -> None:
         self.pictures, self.splits = pictures, splits
+        self.targets = np.array(targets or [row % 2 for row in range(len(pictures))])
 
     def table(self) -> SampleTable:
         number = len(self.pictures)
         names = tuple(f"{row}" for row in range(number))
-        return SampleTable(names, ("a", "b"), np.arange(number) % 2, self.splits)
+        return SampleTable(names, ("a", "b"), self.targets, self.splits)
 
     def read(self, row: int) -> Any:
         return self.pictures[row]
