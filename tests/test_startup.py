@@ -59,7 +59,16 @@ def test_importing_the_package_is_instant(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["--help", "--version", "train --help", "train --help --loss focal", "predict --help", "bench --help"]
+    "command",
+    [
+        "--help",
+        "--version",
+        "train --help",
+        "train --help --loss focal",
+        "predict --help",
+        "bench --help",
+        "data --help",
+    ],
 )
 def test_help_imports_little(command: str, tmp_path: Path) -> None:
     ((code, imported, _),) = probe(command.split(), watched=HEAVY | {"pydantic"}, cwd=tmp_path)
@@ -116,6 +125,9 @@ USAGE_ERRORS = {
     "train --callback.early_stop.monitor val/acuracy": 2,
     "train --resume --overwrite": 2,
     "train --disable-plugin standrd": 2,
+    "data check missing": 3,
+    "data check . --html missing/page.html": 2,
+    "data split . -o split.txt": 2,
     "bench --loss focl": 2,
     "bench --seconds 0": 2,
     "bench --seconds soon": 2,

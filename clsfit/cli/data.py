@@ -160,7 +160,7 @@ def split(
             group_regex=group_regex,
             default=Settings().val_fraction,
         )
-        tables.put_all(output, [written(source, table, output)], failpoint="split-table")
+        tables.put_all(output, [written(source, table, output)], failpoint="table")
         for note in notes:
             print(printable(note), file=sys.stderr)
         if "val" not in table.splits:
