@@ -15,6 +15,7 @@ from clsfit.data.sources import FolderSource
 from clsfit.data.table import SampleTable
 from clsfit.data.table_file import TableSource
 from clsfit.data.table_text import read_rows
+from clsfit.data.walk import inside
 from clsfit.errors import ConfigError, DataError, printable
 
 
@@ -79,7 +80,8 @@ def written(source: Any, table: SampleTable, place: Path) -> bytes:
         place: where the file will be.
 
     Raises:
-        DataError: the pictures are no files; a name cannot be written so that it is read back the same.
+        DataError: the pictures are no files; one is a link that may not be followed from there; a name cannot be
+            written so that it is read back the same.
     """
     if not isinstance(source, FolderSource | TableSource):
         raise DataError(
@@ -87,6 +89,7 @@ def written(source: Any, table: SampleTable, place: Path) -> bytes:
         )
     base, root = os.path.abspath(place.parent), os.path.abspath(source.root)
     rows = split.to_rows(table)
+    _check_links([row["path"] for row in rows], root, base)
     for row in rows:
         row["path"] = _relative(row["path"], root, base)
     columns = ["path", "label", "group", "split"]
@@ -96,6 +99,21 @@ def written(source: Any, table: SampleTable, place: Path) -> bytes:
             row["weight"] = repr(weight)
     lines = [_line(columns), *(_line([row[column] for column in columns]) for row in rows)]
     return _checked("".join(lines), rows, place)
+
+
+def _check_links(paths: list[str], root: str, base: str) -> None:
+    """A table's reader follows links within the table's folder only, or, outside of that, within their own."""
+    top = os.path.realpath(base)
+    for path in paths:
+        full = os.path.join(root, path)
+        if os.path.islink(full):
+            own = full.startswith(os.path.join(base, ""))
+            if not inside(full, top if own else os.path.realpath(os.path.dirname(full))):
+                raise DataError(
+                    "a picture is a link that would not be followed from a table there",
+                    printable(path),
+                    "write the table into the folder above DATA, or replace the link by the file it leads to",
+                )
 
 
 def _line(cells: list[str]) -> str:

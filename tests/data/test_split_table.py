@@ -134,6 +134,23 @@ def test_a_class_that_a_table_cannot_name_is_refused(make_tree: Tree, tmp_path: 
     assert str(caught.value).replace("\n", "").isprintable()
 
 
+def test_links_are_written_where_they_can_be_followed(make_tree: Tree, tmp_path: Path) -> None:
+    root = tree_of(make_tree, 6)
+    (root / "a/link.png").symlink_to("../b/g1/1.png")
+    (root / "a/g0/near.png").symlink_to("0.png")
+    source = folder(root)
+    above, beside = tmp_path / "split.csv", tmp_path / "tables" / "split.csv"
+    beside.parent.mkdir()
+    above.write_bytes(written(source, divided(source)[0], above))
+    assert len(open_path(str(above)).table()) == 8
+    with pytest.raises(DataError, match=r"a/link\.png"):
+        written(source, divided(source)[0], beside)
+    (root / "a/link.png").unlink()
+    source = folder(root)
+    beside.write_bytes(written(source, divided(source)[0], beside))
+    assert len(open_path(str(beside)).table()) == 7
+
+
 NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=8).filter(
     lambda name: not name.startswith(".")
 )
