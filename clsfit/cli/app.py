@@ -31,8 +31,8 @@ COMMANDS = {
     "config": "The JSON Schema of configuration files.",
 }
 GROUPS = ("data", "plugins", "config")
-DYNAMIC = ("train", "bench")
-"""Commands whose options depend on their own arguments."""
+DYNAMIC = ("train", "data", "bench")
+"""Commands whose options depend on their own arguments, or those of a command below them."""
 COMPLETE = "_CLSFIT_COMPLETE"
 """Set by the shell's completion function, with ``_TYPER_COMPLETE_ARGS`` or ``COMP_WORDS``."""
 

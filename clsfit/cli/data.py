@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
@@ -33,6 +33,8 @@ SPLIT_EPILOG = """\
 
 The table names the pictures of DATA by paths relative to itself."""
 
+PREVIEW_HELP = "Draw what the model sees, augmented, a row per class."
+
 _SPLIT = "Split"
 
 Data = Annotated[
@@ -41,14 +43,30 @@ Data = Annotated[
 ]
 
 
-def add(app: typer.Typer, help_text: str) -> None:
-    """Registers the commands."""
+def add(app: typer.Typer, help_text: str, arguments: Sequence[str], completing: bool) -> list[str]:
+    """Registers the commands; of ``preview`` the options too, where ``arguments`` (those after ``data``) ask for it.
+
+    Returns:
+        the arguments as Typer is to parse them.
+    """
     group = typer.Typer(cls=pages.Group, help=help_text, epilog=EPILOG)
     group.command("check", cls=pages.Command, help="Find unreadable pictures, duplicates and leakage.", epilog=EPILOG)(
         check
     )
     group.command("split", cls=pages.Command, help="Write the split of a run as a table.", epilog=SPLIT_EPILOG)(split)
+    given = list(arguments)
+    if given[:1] == ["preview"]:
+        from clsfit.cli import preview  # only here: it needs the components' names
+
+        given[1:] = preview.add(group, PREVIEW_HELP, given[1:], completing)
+    else:
+        group.command("preview", help=PREVIEW_HELP)(_absent)
     app.add_typer(group, name="data")
+    return given
+
+
+def _absent() -> None:
+    """Stands for the command that was not asked for."""
 
 
 def check(
@@ -70,7 +88,7 @@ def check(
     def job() -> None:
         if html is not None:
             tables.check_place(html, "--html")
-            keep_out(html, data, "--html")
+            tables.keep_out(html, data, "--html")
         from clsfit.data.intake import open_path
         from clsfit.data.survey import page, report, survey
         from clsfit.data.threads import workers_of
@@ -193,24 +211,9 @@ def _check_output(output: Path, data: str, overwrite: bool) -> None:
             f"write to {printable(str(output.with_suffix('.csv')))}",
         )
     tables.check_place(output, "-o")
-    keep_out(output, data, "-o")
+    tables.keep_out(output, data, "-o")
     if output.exists() and not overwrite:
         raise ConfigError(f"{printable(str(output))} is there already", "option -o", "give --overwrite to replace it")
-
-
-def keep_out(output: Path, data: str, option: str) -> None:
-    """Refuses an output that would be written into the data set, or over the table that is one.
-
-    Raises:
-        ConfigError: as said.
-    """
-    place, source = os.path.realpath(output), os.path.realpath(data)
-    if place == source or (os.path.isdir(source) and os.path.join(place, "").startswith(os.path.join(source, ""))):
-        raise ConfigError(
-            "it would be written into the data set, which clsfit never does",
-            f"{option} {printable(str(output))}; DATA {printable(data)}",
-            "name a file outside of DATA",
-        )
 
 
 @contextmanager

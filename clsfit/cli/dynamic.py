@@ -1,4 +1,4 @@
-"""Commands whose options depend on the components that their own arguments select: ``train``, ``bench``."""
+"""Commands whose options depend on the components that their own arguments select, as ``train``'s do."""
 
 from __future__ import annotations
 
@@ -60,6 +60,7 @@ class Command:
         epilog: what stands below its options.
         own: its own options, which are no part of the configuration.
         do: what it does with the plugins, the options that were given, and DATA.
+        group: the command that it is below; empty: none.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Command:
     epilog: str
     own: Sequence[Option]
     do: Callable[[Plugins, Given, str | None], None]
+    group: str = ""
 
 
 def add(app: typer.Typer, command: Command, arguments: Sequence[str], completing: bool) -> list[str]:
@@ -87,7 +89,9 @@ def add(app: typer.Typer, command: Command, arguments: Sequence[str], completing
     selected = [] if completing and _completes_a_plain_value(arguments) else scan.select(plugins)
     known = _options(plugins, scan, selected, command.own)
     if not scan.tolerant:
-        options.check(arguments, known, plugins, [chosen.offer for chosen in selected], command.name)
+        options.check(
+            arguments, known, plugins, [chosen.offer for chosen in selected], f"{command.group} {command.name}".strip()
+        )
 
     def call(*, ctx: typer.Context, **values: Any) -> common.Job:
         given = {

@@ -107,6 +107,21 @@ def check_place(path: Path, option: str) -> None:
         raise ResourceError("it may not be written to", named, "change its rights, or name another place")
 
 
+def keep_out(output: Path, data: str, option: str) -> None:
+    """Refuses an output that would be written into the data set, or over the table that is one.
+
+    Raises:
+        ConfigError: as said.
+    """
+    place, source = os.path.realpath(output), os.path.realpath(data)
+    if place == source or (os.path.isdir(source) and os.path.join(place, "").startswith(os.path.join(source, ""))):
+        raise ConfigError(
+            "it would be written into the data set, which clsfit never does",
+            f"{option} {printable(str(output))}; DATA {printable(data)}",
+            "name a file outside of DATA",
+        )
+
+
 def write(path: Path | None, columns: Row, rows: Iterable[Row], *, option: str) -> None:
     """Writes a table, to stdout row by row, or to ``path`` whole: a reader finds all of it or nothing new.
 

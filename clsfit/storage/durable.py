@@ -16,7 +16,7 @@ failpoint lies *before* the step it is named after. The names, in the order in w
 ``model:*``                                                    ``best.safetensors``, ``last.safetensors``
 ``predictions:*``                                              the output of ``predict``, ``evaluate``
 ``import:*``                                                   the output of ``import``
-``survey:*  table:*``                                          the output of ``data check``, ``data split``
+``survey:*  table:*  sheet:*``                                 the output of ``data check``, ``split``, ``preview``
 where ``*`` is ``open write fsync rename sync-dir``            the steps of :func:`write_file`
 ``checkpoint:open``                                            making the temporary directory
 ``checkpoint:write checkpoint:fsync``                          once for each file

@@ -45,6 +45,7 @@ COMMANDS = (
     "data",
     "data check",
     "data split",
+    "data preview",
     "bench",
     "import",
     "plugins",

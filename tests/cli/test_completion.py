@@ -61,7 +61,7 @@ def complete(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[st
         ("clsfit train --loss focal --los", ["--loss.gamma", "--loss.class_weights"]),
         ("clsfit train --metric f1 --metric.f1.average ", ["macro", "micro", "weighted"]),
         ("clsfit ", ["train", "evaluate", "predict", "data", "bench", "import", "plugins", "config"]),
-        ("clsfit data ", ["check", "split"]),
+        ("clsfit data ", ["check", "split", "preview"]),
         ("clsfit data check --h", ["--html", "--help"]),
         ("clsfit data split --group ", ["parent"]),
         ("clsfit --vers", ["--version"]),

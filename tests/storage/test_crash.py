@@ -149,7 +149,7 @@ def test_the_failpoints_are_those_that_are_listed(
     reached = set(hits(before, 4, monkeypatch)) | set(hits(before, 4, monkeypatch))
     with monkeypatch.context() as patched:
         patched.setattr(durable, "failpoint", reached.add)
-        for name in ("predictions", "import", "survey", "table"):
+        for name in ("predictions", "import", "survey", "table", "sheet"):
             durable.write_file(tmp_path / name, b"", failpoint=name)
         checkpoints.set_aside([next((before / "checkpoints").glob("step-*"))])
         RunDirectory(before).clear()
