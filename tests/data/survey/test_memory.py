@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from clsfit.data.survey import Survey, report
+from clsfit.data.survey import Survey, duplicates, report
 
 Tree = Callable[..., Path]
 Scenes = Callable[..., bytes]
@@ -36,7 +36,7 @@ def only(store: Path) -> Path:
 
 
 def test_a_second_survey_reads_no_picture_and_finds_the_same(
-    tree: Path, surveyed: Surveyed, opened: list[str], store: Path
+    tree: Path, surveyed: Surveyed, opened: list[str], store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = report.to_json(surveyed(tree))
     assert len(first["duplicates"]) == 2
@@ -46,6 +46,8 @@ def test_a_second_survey_reads_no_picture_and_finds_the_same(
     assert report.to_json(surveyed(tree)) == first
     assert opened == []
     assert only(store).read_bytes() == before
+    monkeypatch.setattr(duplicates, "find", None)  # nor does it compare again
+    assert report.to_json(surveyed(tree)) == first
 
 
 def test_a_changed_picture_is_looked_at_alone(
@@ -121,12 +123,15 @@ def test_a_file_that_could_not_be_read_is_tried_again(
             raise PermissionError(13, "Permission denied")
         return bytes(plain(path, length))
 
+    (tree / "a/1-too.png").write_bytes((tree / "b/1.png").read_bytes())
     with monkeypatch.context() as context:
         context.setattr(sources, "read_regular", refusing)
         found = surveyed(tree)
+    assert len(found.duplicates) == 2
     assert found.unreadable[found.table.paths.index("b/1.png")] == "permission denied"
     opened.clear()
-    assert len(surveyed(tree).unreadable) == 2
+    found = surveyed(tree)
+    assert (len(found.unreadable), len(found.duplicates)) == (2, 3)
     assert [os.path.basename(path) for path in opened] == ["1.png"]
 
 
