@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -39,7 +39,9 @@ _SPLIT = "Split"
 
 Data = Annotated[
     str,
-    typer.Argument(metavar="DATA", help="a folder of pictures per class, or a table (.csv)", show_default=False),
+    typer.Argument(
+        metavar="DATA", help="a folder of pictures per class, a table (.csv), or a data set's name", show_default=False
+    ),
 ]
 
 
@@ -89,11 +91,10 @@ def check(
         if html is not None:
             tables.check_place(html, "--html")
             tables.keep_out(html, data, "--html")
-        from clsfit.data.intake import open_path
         from clsfit.data.survey import page, report, survey
         from clsfit.data.threads import workers_of
 
-        source = open_path(data)
+        source = _open(data)
         with _progress(len(source.table().paths)) as progress:
             found = survey(source, os.path.realpath(data), workers_of(workers), progress)
         if html is not None:
@@ -162,12 +163,11 @@ def split(
         _check_groups(group, group_regex)
         _check_output(output, data, overwrite)
         from clsfit.config import Settings
-        from clsfit.data.intake import open_path
         from clsfit.data.split_table import divided, written
         from clsfit.data.table import SPLITS
 
-        source = open_path(data)
-        for note in source.notes:
+        source = _open(data)
+        for note in getattr(source, "notes", ()):
             print(f"note: {printable(note)}", file=sys.stderr)
         table, notes = divided(
             source,
@@ -214,6 +214,24 @@ def _check_output(output: Path, data: str, overwrite: bool) -> None:
     tables.keep_out(output, data, "-o")
     if output.exists() and not overwrite:
         raise ConfigError(f"{printable(str(output))} is there already", "option -o", "give --overwrite to replace it")
+
+
+def _open(data: str) -> Any:
+    """The data set at a path, or a plugin's of that name; only the latter imports torch.
+
+    Raises:
+        ClsfitError: there is none, or it cannot be used.
+    """
+    from clsfit.data.intake import open_path
+
+    if not os.path.exists(data):
+        plugins = common.discover(no_plugins=False, disable=())
+        if data in plugins.names("dataset"):
+            from clsfit.config import Selection
+            from clsfit.factory import make
+
+            return make(Selection(data, {}, plugins.find("dataset", data)), {})
+    return open_path(data)
 
 
 @contextmanager

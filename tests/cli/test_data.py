@@ -133,6 +133,14 @@ def test_data_that_is_not_there_is_3(run: Run) -> None:
     run("data", "split", "nowhere", "-o", "split.csv", code=3)
 
 
+def test_a_data_set_of_a_plugin_is_checked_by_its_name(clsfit: Run) -> None:
+    found = json.loads(clsfit("data", "check", "digits", "--json").stdout)
+    assert (found["pictures"], len(found["classes"]), found["unreadable"]) == (1797, 10, [])
+    assert found["duplicates"] == []
+    done = clsfit("data", "split", "digits", "-o", "split.csv", code=3)
+    assert "a table names pictures by their files" in done.stderr
+
+
 def test_a_table_is_written_once(run: Run, photos: Path, tmp_path: Path) -> None:
     done = run("data", "split", photos, "-o", "split.csv")
     assert done.out == "split.csv\n"
