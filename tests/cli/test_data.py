@@ -175,3 +175,28 @@ def test_the_page_is_written_whole_or_not(clsfit: Run, photos: Path, tmp_path: P
     assert sorted(os.listdir(tmp_path)) == ["page.html", "photos"]
     clsfit("data", "check", photos, "--html", "page.html")
     assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+
+
+def test_a_table_with_its_own_splits_is_checked(run: Run, photos: Path, tmp_path: Path) -> None:
+    one, two, three = (f"photos/a/{path.name}" for path in sorted((photos / "a").iterdir())[:3])
+    (tmp_path / "copy.png").write_bytes((tmp_path / one).read_bytes())
+    rows = [(one, "x", "train"), (two, "y", ""), (three, "x", "val"), ("copy.png", "x", "test"), ("gone.png", "y", "")]
+    (tmp_path / "labels.csv").write_text("".join(",".join(row) + "\n" for row in [("path", "label", "split"), *rows]))
+    done = run("data", "check", "labels.csv", "--json", "--strict", code=3)
+    found = json.loads(done.out)
+    assert found["classes"] == {"x": 3, "y": 2}
+    assert found["unreadable"] == ["gone.png"]
+    assert found["duplicates"] == [
+        {"paths": [one, "copy.png"], "kind": "exact", "across_splits": True, "across_labels": False}
+    ]
+
+
+def test_a_name_of_any_bytes_is_json(clsfit: Run, photos: Path) -> None:
+    with open(os.fsencode(photos) + b"/b/\xff\xfe.png", "wb") as file:
+        file.write(sorted((photos / "a").iterdir())[0].read_bytes())
+    found = json.loads(clsfit("data", "check", photos, "--json").stdout.encode("ascii"))
+    assert os.fsencode(found["duplicates"][0]["paths"][1]) == b"b/\xff\xfe.png"
+    done = clsfit("data", "check", photos, "--strict", "--html", "page.html", code=3)
+    assert r"b/\udcff\udcfe.png" in done.stdout
+    done = clsfit("data", "split", photos, "-o", "split.csv", code=3)
+    assert r"\udcff" in done.stderr
