@@ -17,6 +17,7 @@ from clsfit.data.survey.looks import Looks
 from clsfit.data.survey.memory import Memory
 from clsfit.data.table import SampleTable
 from clsfit.data.threads import Progress
+from clsfit.errors import ClsfitError
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +55,8 @@ def survey(source: Any, place: str, workers: int, progress: Progress | None = No
     """Reads and decodes every picture, and compares them all.
 
     What was seen of a picture is remembered in the cache directory, by its path, size and time; so an unchanged
-    picture is not read again. A cache that is damaged, or cannot be written, is as none.
+    picture is not read again, not even after an interruption. A cache that is damaged, or cannot be written, is as
+    none.
 
     Args:
         source: a :class:`clsfit.contracts.Dataset`; one with ``stamp(rows)`` is remembered.
@@ -67,15 +69,20 @@ def survey(source: Any, place: str, workers: int, progress: Progress | None = No
     """
     table = source.table()
     before = memory.load(source, place)
-    seen, reasons, lost = looks.look_at(source, before.looks, workers, progress)
+    seen, reasons = before.looks.copy(), dict(before.reasons)
+    try:
+        lost = looks.look_at(source, seen, reasons, workers, progress)
+    except (KeyboardInterrupt, ClsfitError):  # an hour's work may be in it
+        memory.keep(source, place, Memory(seen, reasons, before.judged))
+        raise
     pairs = before.pairs
     if pairs is None or (seen["verdict"] != before.looks["verdict"]).any():
         judged = dict(before.judged)
         pairs = duplicates.find(source, seen, judged, workers)
-        memory.keep(source, place, Memory(seen, before.reasons | reasons, judged, pairs))
+        memory.keep(source, place, Memory(seen, reasons, judged, pairs))
     splits = own_splits(table)
     found = duplicates.described(pairs, table, splits)
-    unreadable = dict(sorted((before.reasons | reasons | lost).items()))
+    unreadable = dict(sorted((reasons | lost).items()))
     return Survey(table, splits, seen, unreadable, found, tuple(getattr(source, "notes", ())))
 
 

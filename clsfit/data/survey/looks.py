@@ -42,20 +42,24 @@ _CHUNK = 32
 
 
 def look_at(
-    source: Any, known: Looks, workers: int, progress: Progress | None
-) -> tuple[Looks, dict[int, str], dict[int, str]]:
-    """A look at every picture: the known one, or a new one.
+    source: Any, looks: Looks, reasons: dict[int, str], workers: int, progress: Progress | None
+) -> dict[int, str]:
+    """Looks at every picture whose verdict is UNKNOWN.
+
+    Args:
+        source: a :class:`clsfit.contracts.Dataset`.
+        looks: [N], filled in; what an interruption leaves of it holds.
+        reasons: takes row -> reason where the bytes are no picture.
+        workers: threads; 0 reads in the caller's.
+        progress: told how many more pictures are done.
 
     Returns:
-        The looks; row -> reason where the bytes are no picture, of new ones; row -> reason where there were no
-        bytes, which may be otherwise next time.
+        Row -> reason where there were no bytes, which may be otherwise next time.
 
     Raises:
         ResourceError: the system has no handle or memory left.
     """
-    looks = known.copy()
     rows = np.flatnonzero(looks["verdict"] == UNKNOWN).tolist()
-    reasons: dict[int, str] = {}
     lost: dict[int, str] = {}
     if progress is not None and len(rows) < len(looks):
         progress(len(looks) - len(rows))
@@ -75,7 +79,7 @@ def look_at(
                 looks[row]["verdict"] = BAD
 
     over_rows(piece, len(rows), chunk=_CHUNK, workers=workers, progress=progress)
-    return looks, reasons, lost
+    return lost
 
 
 def _fill(look: Any, picture: bytes | npt.NDArray[np.uint8]) -> None:

@@ -122,8 +122,9 @@ def _unpacked(data: bytes) -> tuple[str, Memory]:
     reasons = {int(row): str(reason) for row, reason in about["reasons"].items()}
     if (looks["verdict"] > BAD).any() or set(reasons) != set(np.flatnonzero(looks["verdict"] == BAD).tolist()):
         raise ValueError("reasons and verdicts differ")
-    pairs: list[Found] = [(one, other, kind) for one, other, kind in about["pairs"]]
-    if any(kind not in ("exact", "near") or not 0 <= one < other < rows for one, other, kind in pairs):
+    found = about["pairs"]  # none after an interruption
+    pairs: list[Found] | None = None if found is None else [(one, other, kind) for one, other, kind in found]
+    if any(kind not in ("exact", "near") or not 0 <= one < other < rows for one, other, kind in pairs or ()):
         raise ValueError("no such pairs")
     asked, said = data[end : end + 64 * number], data[end + 64 * number :]
     judged = {asked[64 * i : 64 * i + 64]: bool(said[i]) for i in range(number)}

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from clsfit.data.survey import Survey, duplicates, report
+from clsfit.errors import TerminatedRunError
 
 Tree = Callable[..., Path]
 Scenes = Callable[..., bytes]
@@ -133,6 +134,39 @@ def test_a_file_that_could_not_be_read_is_tried_again(
     found = surveyed(tree)
     assert (len(found.unreadable), len(found.duplicates)) == (2, 3)
     assert [os.path.basename(path) for path in opened] == ["1.png"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), TerminatedRunError("terminated")])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_was_seen_before_an_interruption_is_not_seen_again(
+    make_tree: Tree,
+    scenes: Scenes,
+    surveyed: Surveyed,
+    opened: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    workers: int,
+) -> None:
+    from clsfit.data import sources
+
+    names = [f"{'ab'[seed // 50]}/{seed:02}.png" for seed in range(100)]
+    root = make_tree(dict.fromkeys(names[2:], scenes(1)) | {names[0]: b"x", names[1]: scenes(2)})
+
+    def interrupted(path: str, length: int | None = None, plain: Any = sources.read_regular) -> bytes:
+        if path.endswith("70.png"):
+            raise error
+        return bytes(plain(path, length))
+
+    with monkeypatch.context() as context:
+        context.setattr(sources, "read_regular", interrupted)
+        with pytest.raises(type(error)):
+            surveyed(root, workers)
+    seen = {os.path.relpath(path, root) for path in opened}
+    assert len(seen) >= 60
+    opened.clear()
+    found = surveyed(root, workers)
+    assert {os.path.relpath(path, root) for path in opened} == {*names} - seen
+    assert (len(found.duplicates), len(found.unreadable)) == (97, 1)
 
 
 def test_without_a_place_for_it_nothing_is_remembered(
