@@ -196,14 +196,15 @@ def _data(plugins: Plugins) -> Any:
         try:
             entries = [entry for entry in os.scandir(folder or ".") if not entry.name.startswith(".")]
             found = [e.name + "/" for e in entries if e.is_dir()]
-            found += [e.name for e in entries if e.name.lower().endswith((".csv", ".tsv")) and e.is_file()]
+            found += [e.name for e in entries if e.name.lower().endswith((".csv", ".tsv", ".jsonl")) and e.is_file()]
         except OSError:
             found = []
         paths = [f"{folder}/{name}" if folder else name for name in sorted(found)]
         return [text for text in [*names, *paths] if text.startswith(incomplete)]
 
-    text = "a folder with a folder of pictures per class, a table of pictures (.csv), or a data set: " + ", ".join(
-        names
+    text = (
+        "a folder with a folder of pictures per class, a table of pictures (.csv, .jsonl), or a data set: "
+        + ", ".join(names)
     )
     return Annotated[
         str | None,

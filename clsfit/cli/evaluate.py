@@ -36,7 +36,9 @@ def evaluate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="a run's folder, or a model file", show_default=False)],
     data: Annotated[
         str | None,
-        typer.Argument(metavar="DATA", help="a folder of pictures per class, a table (.csv), or a data set's name"),
+        typer.Argument(
+            metavar="DATA", help="a folder of pictures per class, a table (.csv, .jsonl), or a data set's name"
+        ),
     ] = None,
     split: Annotated[
         Literal["train", "val", "test"] | None,

@@ -10,15 +10,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from clsfit.data import table_jsonl, table_text
 from clsfit.data.decode import PictureError
 from clsfit.data.layout import alike
 from clsfit.data.sources import PictureFiles, read_regular
 from clsfit.data.table import SampleTable
-from clsfit.data.table_text import Rows, read_rows
+from clsfit.data.table_rows import Rows
 from clsfit.data.walk import inside, refusal
 from clsfit.errors import DataError, printable
 
-SUFFIXES = (".csv", ".tsv", ".txt")
+SUFFIXES = (".csv", ".tsv", ".txt", *table_jsonl.SUFFIXES)
 """Endings, in lower case, of the files that are taken for tables."""
 
 ABSENT = "correct the paths, which are relative to the table's folder, or leave these out with --skip-bad"
@@ -43,9 +44,10 @@ class TableSource(PictureFiles):
 def table_file(path: Path, *, classes: Sequence[str] | None = None) -> TableSource:
     """The pictures that the table at ``path`` names.
 
-    The first line names the columns; a column for the path and one for the label are needed, ``group``,
-    ``split`` and ``weight`` are used where they are there (:mod:`clsfit.data.table_text`). A relative path
-    is relative to the table's folder. Classes are the labels of the training rows, sorted by code point.
+    A column for the path and one for the label are needed, ``group``, ``split`` and ``weight`` are used where
+    they are there (:mod:`clsfit.data.table_rows`). In ``.jsonl`` and ``.ndjson`` each line is an object whose
+    keys are the columns, in any other file the first line names them. A relative path is relative to the
+    table's folder. Classes are the labels of the training rows, sorted by code point.
 
     Args:
         path: a regular file.
@@ -64,7 +66,8 @@ def table_file(path: Path, *, classes: Sequence[str] | None = None) -> TableSour
         raise DataError(f"the table cannot be read: {why}", printable(name)) from error
     except PictureError as error:
         raise DataError(f"the table cannot be read: it is {error}", printable(name)) from error
-    rows = read_rows(name, data)
+    reader = table_jsonl if path.suffix.lower() in table_jsonl.SUFFIXES else table_text
+    rows = reader.read_rows(name, data)
     root = os.path.dirname(name) or "."
     files = _Files(name, os.path.abspath(root), rows)
     known = tuple(classes) if classes is not None else _classes(name, rows)

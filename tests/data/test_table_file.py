@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from clsfit.data import checks
 from clsfit.data.intake import open_path
 from clsfit.data.table_file import TableSource, table_file
-from clsfit.data.table_text import LONGEST, PATHS, read_rows
+from clsfit.data.table_rows import LONGEST, PATHS
+from clsfit.data.table_text import read_rows
 from clsfit.errors import DataError
 
 Tree = Callable[..., Path]

@@ -25,10 +25,10 @@ def table(tmp_path: Path, png: Callable[..., bytes], kept: Kept) -> Callable[[by
     for seed, name in enumerate(NAMES):
         (folder / name).write_bytes(png(seed))
 
-    def write(text: bytes | str) -> Path:
-        (folder / "table.csv").write_bytes(text.encode() if isinstance(text, str) else text)
+    def write(text: bytes | str, name: str = "table.csv") -> Path:
+        (folder / name).write_bytes(text.encode() if isinstance(text, str) else text)
         kept(folder)
-        return folder / "table.csv"
+        return folder / name
 
     return write
 
@@ -96,10 +96,31 @@ def test_row35_a_hundred_thousand_rows(fault: Any, table: Any) -> None:
     fault(3, "train", table(text), *QUICK, tells=["100000 pictures cannot be read", "none/0.png", "--skip-bad"])
 
 
+OBJECTS = "".join(f'{{"path": "{path}", "label": "{label}"}}\n' for path, label in ROWS)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        case("a key twice", OBJECTS.replace('"b"}', '"b", "label": "c"}', 1), ["'label' is twice", "line 2", "once"]),
+        case("one array", "[" + OBJECTS.replace("\n", ",\n")[:-2] + "]", ["no JSON", "line 1", "one object per line"]),
+        case("NaN", OBJECTS.replace('"a"}', "NaN}", 1), ["NaN is no JSON", "line 1"]),
+        case("a list of labels", OBJECTS.replace('"a"}', '["a"]}', 1), ["the label is a list", "line 1"]),
+        case("a picture twice", OBJECTS + OBJECTS[: OBJECTS.index("\n")], ["named twice", "lines 1 and 9"]),
+        case("nesting", OBJECTS + "[" * 100_000, ["nested too deeply", "line 9"]),
+        case("zeros", bytes(4096), ["NUL"]),
+    ],
+)  # fmt: skip
+def test_row35_json_lines(fault: Any, table: Any, text: bytes | str, told: list[str]) -> None:
+    fault(3, "train", table(text, "table.jsonl"), *QUICK, tells=["table.jsonl", *told])
+
+
 @pytest.mark.faults
 def test_row35_a_table_through_training_and_back(fault: Any, table: Any, tmp_path: Path, small: list[str]) -> None:
-    path = table("\ufeffimage;class;other\r\n" + "".join(f'"{p}";0{i % 2};x\r\n' for i, (p, _) in enumerate(ROWS)))
-    fault(0, "train", path, *small, "-o", "out")
+    rows = [(path, f"0{i % 2}") for i, (path, _) in enumerate(ROWS)]
+    path = table("\ufeffimage;class;other\r\n" + "".join(f'"{p}";{label};x\r\n' for p, label in rows))
+    lines = table("".join(f'{{"img": "{p}", "class": "{label}"}}\n' for p, label in rows), "t.jsonl")
+    fault(0, "train", lines, *small, "-o", "out")
     fault(0, "evaluate", "out", path, "--predictions", "p.csv")
     with open(tmp_path / "p.csv", newline="") as file:
         rows = list(csv.DictReader(file))
