@@ -59,7 +59,7 @@ def train(
     """Trains a classifier, as ``clsfit train`` does.
 
     Args:
-        data: a folder, or the name of a data set; None is the recipe's.
+        data: a folder, an archive, a table, or the name of a data set; None is the recipe's.
         output: the run directory; None is runs/<data>-<model>.
         resume: go on with the run that ``output`` holds, if there is one.
         overwrite: replace it.
@@ -109,7 +109,7 @@ def bench(
     """Measures where the time of :func:`train` with the same arguments would go, as ``clsfit bench`` does.
 
     Args:
-        data: a folder, or the name of a data set; None is the recipe's.
+        data: a folder, an archive, a table, or the name of a data set; None is the recipe's.
         seconds: how long each measurement takes; above 0.
         recipe: the name of a recipe; None is ``default``.
         config: YAML files, in rising precedence.

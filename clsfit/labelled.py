@@ -20,7 +20,7 @@ def labelled(data: str | None, model: Path, class_names: tuple[str, ...], plugin
     """The data set to judge a model on, and its table with the model's classes.
 
     Args:
-        data: a folder, a table or a data set's name; None is that of the run that ``model`` lies in, with
+        data: a folder, an archive, a table or a data set's name; None is that of the run that ``model`` lies in, with
             its recorded split.
         model: the model file.
         class_names: the model's, in its order.
@@ -58,7 +58,9 @@ def _open(data: Any, class_names: tuple[str, ...], plugins: Plugins) -> Any:
         return open_path(data, class_names)
     if name not in plugins.names("dataset"):
         raise DataError(
-            f"there is no {printable(name)!r}", "argument DATA", "name a folder, a table, or a data set's plugin"
+            f"there is no {printable(name)!r}",
+            "argument DATA",
+            "name a folder, an archive, a table, or a data set's plugin",
         )
     params = {} if isinstance(data, str) else {key: value for key, value in data.items() if key != "name"}
     return make(Selection(name, params, plugins.find("dataset", name)), {})

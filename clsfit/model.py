@@ -125,7 +125,7 @@ class Model:
         workers: int | None = None,
         progress: bool = False,
     ) -> Iterator[Prediction]:
-        """Applies the model to pictures, in their order; folders stand for the pictures below them.
+        """Applies the model to pictures, in their order; folders and archives stand for the pictures below them.
 
         A picture that cannot be read is a prediction with ``error``.
 

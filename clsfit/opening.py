@@ -13,14 +13,14 @@ from clsfit.errors import ConfigError
 
 
 def open_data(data: str | Selection | None) -> Any:
-    """The data set that a configuration names: a folder, a table, or a plugin's data set.
+    """The data set that a configuration names: a folder, an archive, a table, or a plugin's data set.
 
     Raises:
         ConfigError: it names none.
         ClsfitError: the data set cannot be used.
     """
     if data is None:
-        raise ConfigError("no data to train on", "argument DATA", "name a folder or a data set")
+        raise ConfigError("no data to train on", "argument DATA", "name a folder, an archive, a table or a data set")
     if isinstance(data, Selection):
         from clsfit.factory import make
 

@@ -188,6 +188,10 @@ _HELP = Annotated[
 """Typer's own help option would come first, in a panel of its own."""
 
 
+_FILES = (".csv", ".tsv", ".jsonl", ".zip", ".tar")
+"""Endings that completion offers for DATA; .txt may be anything."""
+
+
 def _data(plugins: Plugins) -> Any:
     names = [offer.name for offer in plugins.offers("dataset") if not offer.shadowed]
 
@@ -196,15 +200,15 @@ def _data(plugins: Plugins) -> Any:
         try:
             entries = [entry for entry in os.scandir(folder or ".") if not entry.name.startswith(".")]
             found = [e.name + "/" for e in entries if e.is_dir()]
-            found += [e.name for e in entries if e.name.lower().endswith((".csv", ".tsv", ".jsonl")) and e.is_file()]
+            found += [e.name for e in entries if e.name.lower().endswith(_FILES) and e.is_file()]
         except OSError:
             found = []
         paths = [f"{folder}/{name}" if folder else name for name in sorted(found)]
         return [text for text in [*names, *paths] if text.startswith(incomplete)]
 
     text = (
-        "a folder with a folder of pictures per class, a table of pictures (.csv, .jsonl), or a data set: "
-        + ", ".join(names)
+        "a folder with a folder of pictures per class, such a folder in an archive (.zip, .tar), "
+        "a table of pictures (.csv, .jsonl), or a data set: " + ", ".join(names)
     )
     return Annotated[
         str | None,

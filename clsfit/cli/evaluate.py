@@ -37,7 +37,8 @@ def evaluate(
     data: Annotated[
         str | None,
         typer.Argument(
-            metavar="DATA", help="a folder of pictures per class, a table (.csv, .jsonl), or a data set's name"
+            metavar="DATA",
+            help="a folder of pictures per class, one in a .zip or .tar, a table (.csv, .jsonl), or a data set's name",
         ),
     ] = None,
     split: Annotated[

@@ -41,7 +41,9 @@ def predict(
     pictures: Annotated[
         list[str],
         typer.Argument(
-            metavar="PICTURES", help="files and folders; - reads paths from stdin, one a line", show_default=False
+            metavar="PICTURES",
+            help="files, folders and archives (.zip, .tar); - reads paths from stdin, one a line",
+            show_default=False,
         ),
     ],
     output: Annotated[

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from clsfit.data.archive import Archive, in_archive
 from clsfit.data.table_text import SEPARATORS
 from clsfit.data.walk import is_picture, walk
 from clsfit.errors import ConfigError, DataError, printable
@@ -224,30 +225,37 @@ class Picture:
 
 
 def given(paths: Iterable[str]) -> list[Picture]:
-    """The pictures that ``paths`` stand for, files and those below folders, each path once.
+    """The pictures that ``paths`` stand for, files and those below folders and in archives, each path once.
 
     A picture that does not exist is one that cannot be read, as in a prediction without a template.
 
     Raises:
-        DataError: a folder does not exist, or cannot be listed.
+        DataError: a folder does not exist, or cannot be listed; nor can an archive.
     """
     found: dict[tuple[str, str], Picture] = {}
     for path in paths:
-        if not os.path.isdir(path):
-            if not is_picture(path) and not os.path.lexists(path):
-                raise DataError("the folder of pictures does not exist", printable(path), "check the path")
-            found.setdefault((path, path), Picture(path, path))
-            continue
-        try:
-            walked = walk(path)
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise DataError(f"the folder cannot be read: {reason}", printable(path)) from error
-        reasons = dict(walked.faults)
-        for below in [picture[0] for picture in walked.pictures] + list(reasons):
-            whole = os.path.join(path, below)
-            found.setdefault((whole, below), Picture(whole, below, reasons.get(below, "")))
+        if os.path.isdir(path):
+            inside = [(os.path.join(path, below), below, reason) for below, reason in _listed(path)]
+        elif not is_picture(path) and (place := in_archive(path)) is not None:
+            inside = [(f"{place[0]}/{below}", below, reason) for below, reason in Archive(place[0]).below(place[1])]
+        elif is_picture(path) or os.path.lexists(path):
+            inside = [(path, path, "")]
+        else:
+            raise DataError("the folder of pictures does not exist", printable(path), "check the path")
+        for whole, below, reason in inside:
+            found.setdefault((whole, below), Picture(whole, below, reason))
     return list(found.values())
+
+
+def _listed(folder: str) -> list[tuple[str, str]]:
+    """The path below ``folder`` of each picture, and why it is refused or an empty text."""
+    try:
+        found = walk(folder)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise DataError(f"the folder cannot be read: {reason}", printable(folder)) from error
+    reasons = dict(found.faults)
+    return [(below, reasons.get(below, "")) for below in [picture[0] for picture in found.pictures] + list(reasons)]
 
 
 FORMS: tuple[Callable[[Picture], str], ...] = (

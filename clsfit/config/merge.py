@@ -134,7 +134,7 @@ def data_path(choice: Choice, plugins: Plugins) -> str | None:
     names = plugins.names("dataset")
     broken = "; ".join(plugins.warnings())
     hint = nearest(text, names) or (f"data sets by name: {', '.join(names)}" if names else "")
-    raise DataError(f"no such folder, table or data set: {printable(text)!r}", broken, hint)
+    raise DataError(f"no such folder, archive, table or data set: {printable(text)!r}", broken, hint)
 
 
 def values_for(

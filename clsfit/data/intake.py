@@ -11,7 +11,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clsfit.data import canvases, checks, folds, group_split, groups, headers, leaks, sources, split, table_file
+from clsfit.data import (
+    archive,
+    canvases,
+    checks,
+    folds,
+    group_split,
+    groups,
+    headers,
+    leaks,
+    sources,
+    split,
+    table_file,
+)
 from clsfit.data.canvases import Canvases
 from clsfit.data.prepare import Prepare
 from clsfit.data.processes import Decoders
@@ -21,6 +33,12 @@ from clsfit.errors import DataError, printable
 _DEFAULT_SIZE = 224
 _LARGEST_COMMON = 512
 _CANVAS_FACTOR = 1.75
+
+_FILES: tuple[tuple[tuple[str, ...], Callable[..., Any]], ...] = (
+    (table_file.SUFFIXES, table_file.table_file),
+    (archive.SUFFIXES, archive.archive),
+)
+"""Endings, in lower case, of the files that are data sets, and how they are opened."""
 
 
 @dataclass(frozen=True)
@@ -180,22 +198,25 @@ def _others(rows: Mapping[int, str], number: int) -> npt.NDArray[np.int64]:
 
 
 def open_path(data: str, classes: Sequence[str] | None = None) -> Any:
-    """The data set at a path: a folder of pictures per class, or a table of pictures.
+    """The data set at a path: a folder of pictures per class, an archive of such folders, or a table of pictures.
 
     Args:
         data: the path.
         classes: names in their order, as a model knows them.
 
     Raises:
-        DataError: it is neither, or cannot be used.
+        DataError: it is none of these, or cannot be used.
+        ResourceError: the system has no handle or memory left.
     """
     path = Path(data)
     if os.path.isdir(data) or not os.path.exists(data):  # unlike Path's, they take a name that no disk can hold
         return sources.folder(path, classes=classes)
-    if path.suffix.lower() in table_file.SUFFIXES:
-        return table_file.table_file(path, classes=classes)
+    for endings, reader in _FILES:
+        if path.name.lower().endswith(endings):
+            return reader(path, classes=classes)
     raise DataError(
-        "DATA is neither a folder nor a table of pictures",
+        "DATA is neither a folder nor an archive nor a table of pictures",
         printable(data),
-        f"name a folder with a folder per class, or a table that ends in {', '.join(table_file.SUFFIXES)}",
+        "name a folder with a folder per class, one in a .zip or .tar, or a table that ends in "
+        + ", ".join(table_file.SUFFIXES),
     )

@@ -46,7 +46,7 @@ def arrange(root: str, found: Walk, known: Sequence[str] | None) -> Layout:
         DataError: as :func:`clsfit.data.sources.folder`.
     """
     if not found.pictures:
-        raise DataError("there are no pictures in the data folder", printable(root), "put a folder per class there")
+        raise DataError("there are no pictures in the data", printable(root), "put a folder per class there")
     depth = 1 if _split_folders(root, found) else 0
     pictures, labels, splits = [], [], []
     for picture in found.pictures:

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from clsfit.data.archive import Archive, in_archive
 from clsfit.data.decode import PictureError
 from clsfit.data.layout import Layout, arrange
+from clsfit.data.reading import read_regular
 from clsfit.data.table import SampleTable
 from clsfit.data.walk import walk
 from clsfit.errors import DataError, printable
-
-MAX_BYTES = 1 << 29
-"""A larger file is refused: no accepted picture of the largest accepted size needs more."""
-
-_OPEN = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 class PictureFiles:
@@ -93,12 +90,22 @@ class FolderSource(PictureFiles):
         super().__init__(root, table, sizes, times, layout.notes)
 
 
+class _Picture(NamedTuple):
+    """A file to predict: its path as it is shown, why it is not read, and the archive and path where it lies in one."""
+
+    path: str
+    refused: str = ""
+    archive: Archive | None = None
+    member: str = ""
+
+
 class FilesSource:
     """Any files, unlabelled, in the given order. Made by :func:`files`."""
 
-    def __init__(self, paths: Sequence[str], refused: dict[int, str]) -> None:
-        self._table = SampleTable(tuple(paths), (), np.full(len(paths), -1, dtype=np.int64))
-        self._refused = refused
+    def __init__(self, pictures: Sequence[_Picture]) -> None:
+        self._pictures = tuple(pictures)
+        paths = tuple(picture.path for picture in pictures)
+        self._table = SampleTable(paths, (), np.full(len(paths), -1, dtype=np.int64))
 
     def table(self) -> SampleTable:
         """One row per file; paths as given, a path given twice is in it twice."""
@@ -109,11 +116,12 @@ class FilesSource:
 
         Raises:
             OSError: the file cannot be read, or does not exist.
-            PictureError: it is no regular file, too large, or a link that leaves its folder.
+            PictureError: it is no regular file, too large, a link that leaves its folder, or damaged in its archive.
         """
-        if row in self._refused:
-            raise PictureError(self._refused[row])
-        return read_regular(self._table.paths[row])
+        picture = self._pictures[row]
+        if picture.refused:
+            raise PictureError(picture.refused)
+        return read_regular(picture.path) if picture.archive is None else picture.archive.read(picture.member)
 
 
 def folder(root: Path, *, classes: Sequence[str] | None = None) -> FolderSource:
@@ -149,55 +157,49 @@ def folder(root: Path, *, classes: Sequence[str] | None = None) -> FolderSource:
 
 
 def files(paths: Iterable[str | Path]) -> FilesSource:
-    """Pictures to predict: files, and folders for the pictures below them; unlabelled.
+    """Pictures to predict: files, and folders and archives for the pictures below them; unlabelled.
+
+    A path may lead into an archive, to a picture or a folder: ``photos.zip/cat/1.jpg``.
 
     A file that does not exist or is no picture is a row whose ``read`` raises, so that the others
     get their result.
 
     Raises:
         DataError: there is not one file.
+        ResourceError: the system has no handle or memory left.
     """
-    rows: list[str] = []
-    refused: dict[int, str] = {}
+    rows: list[_Picture] = []
+    opened: dict[str, Archive] = {}
     for given in paths:
         path = os.fspath(given)
-        if not os.path.isdir(path):
-            rows.append(path)
-            continue
-        try:
-            found = walk(path)
-        except OSError as error:
-            refused[len(rows)] = (error.strerror or str(error)).lower()
-            rows.append(path)
-            continue
-        reasons = dict(found.faults)
-        for below in sorted([picture[0] for picture in found.pictures] + list(reasons)):
-            if below in reasons:
-                refused[len(rows)] = reasons[below]
-            rows.append(os.path.join(path, below))
+        if os.path.isdir(path):
+            rows += _of_folder(path)
+        elif (place := in_archive(path)) is not None:
+            rows += _of_archive(path, *place, opened)
+        else:
+            rows.append(_Picture(path))
     if not rows:
         raise DataError("there are no pictures to predict", "", "name files, or folders with pictures")
-    return FilesSource(rows, refused)
+    return FilesSource(rows)
 
 
-def read_regular(path: str, length: int | None = None) -> bytes:
-    """The bytes of a regular file, at most ``length``; never waits for a pipe or a device.
-
-    Raises:
-        OSError: it cannot be read.
-        PictureError: it is no regular file, or larger than :data:`MAX_BYTES`.
-    """
-    handle = os.open(path, _OPEN)
+def _of_folder(path: str) -> list[_Picture]:
     try:
-        state = os.fstat(handle)
-        if not stat.S_ISREG(state.st_mode):
-            raise PictureError("not a regular file")
-        if state.st_size > MAX_BYTES:
-            raise PictureError(f"larger than {MAX_BYTES >> 20} MiB")
-        wanted = state.st_size if length is None else min(length, state.st_size)
-        data = os.read(handle, wanted)
-        while len(data) < wanted and (more := os.read(handle, wanted - len(data))):
-            data += more
-        return data
-    finally:
-        os.close(handle)
+        found = walk(path)
+    except OSError as error:
+        return [_Picture(path, (error.strerror or str(error)).lower())]
+    reasons = dict(found.faults)
+    below = sorted([picture[0] for picture in found.pictures] + list(reasons))
+    return [_Picture(os.path.join(path, name), reasons.get(name, "")) for name in below]
+
+
+def _of_archive(given: str, name: str, below: str, opened: dict[str, Archive]) -> list[_Picture]:
+    """The pictures of the archive ``name`` that ``given`` stands for; where it cannot be, a row that says so."""
+    try:
+        archive = opened[name] = opened.get(name) or Archive(name)
+    except DataError as error:
+        return [_Picture(given, error.what)]
+    found = archive.below(below)
+    if below and not found:
+        return [_Picture(given, "not in the archive")]
+    return [_Picture(f"{name}/{path}", reason, archive, path) for path, reason in found]

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from clsfit.data import table_jsonl, table_text
 from clsfit.data.decode import PictureError
 from clsfit.data.layout import alike
-from clsfit.data.sources import PictureFiles, read_regular
+from clsfit.data.reading import read_regular
+from clsfit.data.sources import PictureFiles
 from clsfit.data.table import SampleTable
 from clsfit.data.table_rows import Rows
 from clsfit.data.walk import inside, refusal

@@ -14,6 +14,7 @@ SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", "
 """Endings, in lower case, of the files that are taken for pictures."""
 
 _SHOWN = 3
+_LONGEST = 500  # characters of a path in a message
 
 
 @dataclass
@@ -39,20 +40,29 @@ class Walk:
         return refusal(f"the folder {printable(root)}", sorted(self.faults))
 
 
-def refusal(data: str, faults: Sequence[tuple[str, str]]) -> DataError:
+def refusal(
+    data: str,
+    faults: Sequence[tuple[str, str]],
+    remedy: str = "remove what is named, or replace a link by the file it leads to",
+) -> DataError:
     """The error that names files which are no pictures of a data set's own.
 
     Args:
         data: what the data set is called.
         faults: (path, reason) of each.
+        remedy: what can be done here.
     """
-    named = ", ".join(f"{printable(path)} ({reason})" for path, reason in faults[:_SHOWN])
+    named = ", ".join(f"{_short(printable(path))} ({reason})" for path, reason in faults[:_SHOWN])
     more = f", and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
     return DataError(
         f"{data} holds what is no picture of its own",
         named + more,
-        "remove what is named, or replace a link by the file it leads to",
+        remedy,
     )
+
+
+def _short(path: str) -> str:
+    return path if len(path) <= _LONGEST else f"{path[:_LONGEST]}..."
 
 
 def walk(root: str | Path) -> Walk:

@@ -288,7 +288,9 @@ def test_data_is_a_path_where_there_is_one(
 
 
 def test_missing_data_is_exit_3(configure: Configure) -> None:
-    with pytest.raises(DataError, match=r"(?s)no such folder, table or data set: 'ring'.*Did you mean 'rings'"):
+    with pytest.raises(
+        DataError, match=r"(?s)no such folder, archive, table or data set: 'ring'.*Did you mean 'rings'"
+    ):
         configure(data="ring")
     assert isinstance(configure("data: gone_since", data="rings").data, Selection)
 

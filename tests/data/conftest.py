@@ -8,8 +8,10 @@ import io
 import os
 import subprocess
 import sys
+import tarfile
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -62,6 +64,33 @@ def make_tree(tmp_path: Path, picture: Callable[..., bytes]) -> Callable[..., Pa
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(picture(seed) if data is None else data)
         return top
+
+    return run
+
+
+TARS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Callable[..., Path]:
+    """``pack(folder, "deflated.zip", top="")``: an archive of a folder, in it below ``top``, folders included.
+
+    Also ``stored.zip``, ``ustar.tar``, ``gnu.tar``, ``pax.tar``.
+    """
+
+    def run(root: Path, name: str = "deflated.zip", top: str = "") -> Path:
+        path, how = tmp_path / name, name.partition(".")[0]
+        members = sorted(root.rglob("*"))
+        if name.endswith(".zip"):
+            method = zipfile.ZIP_STORED if how == "stored" else zipfile.ZIP_DEFLATED
+            with zipfile.ZipFile(path, "w", method) as made:
+                for member in members:
+                    made.write(member, top + str(member.relative_to(root)))
+        else:
+            with tarfile.open(path, "w", format=TARS[how]) as made:
+                for member in members:
+                    made.add(member, top + str(member.relative_to(root)), recursive=False)
+        return path
 
     return run
 

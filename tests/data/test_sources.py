@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from clsfit.data.decode import PictureError
-from clsfit.data.sources import MAX_BYTES, files, folder, read_regular
+from clsfit.data.reading import MAX_BYTES, read_regular
+from clsfit.data.sources import files, folder
 from clsfit.errors import DataError
 
 Tree = Callable[..., Path]

@@ -240,7 +240,7 @@ def test_classes_of_a_model(write: Write) -> None:
 def test_a_path_is_a_folder_or_a_table_or_an_error(write: Write, make_tree: Tree) -> None:
     assert isinstance(open_path(str(write(GOOD, "LABELS.TXT"))), TableSource)
     assert open_path(str(make_tree(["x/1.png", "y/1.png"], "folder.csv"))).table().classes == ("x", "y")
-    with pytest.raises(DataError, match="neither a folder nor a table"):
+    with pytest.raises(DataError, match="neither a folder nor an archive nor a table"):
         open_path(str(write(GOOD, "labels.json")))
     with pytest.raises(DataError, match="does not exist"):
         open_path("nowhere.csv")
