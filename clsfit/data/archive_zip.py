@@ -105,7 +105,7 @@ def _inflated(handle: int, entry: Entry, packed: bytes, start: int, wanted: int)
 
 def _entry(info: zipfile.ZipInfo) -> Entry:
     path = info.orig_filename
-    if not info.flag_bits & _UTF8:
+    if not info.flag_bits & _UTF8 and not path.isascii():
         path = _unmarked(path)
     kind = stat.S_IFMT(info.external_attr >> 16)
     folder = path.endswith("/")

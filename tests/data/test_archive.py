@@ -213,3 +213,26 @@ def test_names_in_code_page_437(tmp_path: Path, picture: Any) -> None:
             made.writestr(name, picture())
     path.write_bytes(path.read_bytes().replace(b"grXXe", b"gr\x94\xe1e"))
     assert archive(path).table().classes == ("b", "größe")
+
+
+def test_a_zip_behind_a_program_and_with_64_bit_sizes(make_tree: Tree, tmp_path: Path) -> None:
+    root = make_tree(["a/1.png", "b/1.png"])
+    path = tmp_path / "self-extracting.zip"
+    with zipfile.ZipFile(path, "w") as made:
+        for name in ("a/1.png", "b/1.png"):
+            with made.open(name, "w", force_zip64=True) as member:
+                member.write((root / name).read_bytes())
+    path.write_bytes(b"#!/bin/sh\nexit 1\n" + path.read_bytes())
+    source = archive(path)
+    assert [source.read(row) for row in range(2)] == [(root / name).read_bytes() for name in source.table().paths]
+
+
+def test_a_tar_with_a_header_for_all_and_a_label(make_tree: Tree, tmp_path: Path) -> None:
+    root = make_tree(["a/1.png", "b/1.png"])
+    with tarfile.open(tmp_path / "of-git.tar", "w", pax_headers={"comment": "0123456789" * 100}) as made:
+        label = tarfile.TarInfo("backup of 2024")
+        label.type = b"V"
+        made.addfile(label)
+        made.add(root, "photos")
+    source = archive(tmp_path / "of-git.tar")
+    assert [source.read(row) for row in range(2)] == [(root / name).read_bytes() for name in source.table().paths]
