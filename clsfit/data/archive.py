@@ -43,6 +43,7 @@ _ENDING = re.compile(f"(?:{'|'.join(map(re.escape, SUFFIXES))})(?=/|$)", re.IGNO
 _LONGEST = 4096  # characters of a path, as systems have it
 _LEVELS = 3  # of folders, which say split and class; whatever is deeper only holds pictures
 _MAC = "__MACOSX"  # notes that macOS adds to a zip
+_ODD = re.compile(rf"(?:^|/)(?:\.|/|$|{_MAC})|\0")  # hidden, upwards, absolute, with empty parts, with NUL
 _REMEDY = "make the archive anew without it: a link replaced by its file, no password, the usual compression"
 
 
@@ -216,18 +217,17 @@ def _survey(entries: Sequence[Entry]) -> tuple[Walk, dict[str, Entry]]:
     hidden: set[str] = set()
     twice: set[str] = set()
     for entry in entries:
-        parts = [part for part in entry.path.split("/") if part not in {"", "."}]
-        path = "/".join(parts)
-        if fault := _fault_of_path(entry.path, parts):
+        path, fault, inside = _place(entry.path)
+        if fault:
             found.faults.append((entry.path[:_LONGEST], fault))
-        elif (first := _hidden(parts)) is not None:
-            hidden.add("/".join(parts[: first + 1]))
+        elif inside:
+            hidden.add(inside)
         elif entry.fault and (entry.fault == "a link" or is_picture(path)):  # a link may stand for a folder
             found.faults.append((path, entry.fault))
         elif path in pictures:
             twice.add(path)
         else:
-            folders.add("/".join(parts if entry.folder else parts[:-1]))
+            folders.add(path if entry.folder else path.rpartition("/")[0])
             if not entry.folder and is_picture(path):
                 pictures[path] = entry
             elif not entry.folder:
@@ -240,19 +240,21 @@ def _survey(entries: Sequence[Entry]) -> tuple[Walk, dict[str, Entry]]:
     return found, pictures
 
 
-def _fault_of_path(path: str, parts: Sequence[str]) -> str:
+def _place(path: str) -> tuple[str, str, str]:
+    """A member's path without what means nothing; why it is refused; what hides it. The last two are mostly empty."""
     if len(path) > _LONGEST:
-        return "a path that is too long"
+        return path, "a path that is too long", ""
+    if _ODD.search(path) is None:
+        return path, "", ""
     if path.startswith("/"):
-        return "an absolute path"
+        return path, "an absolute path", ""
+    parts = [part for part in path.split("/") if part not in {"", "."}]
     if ".." in parts:
-        return "a path that leaves the archive"
-    return "a NUL in its path" if "\0" in path else ""
-
-
-def _hidden(parts: Sequence[str]) -> int | None:
-    """The place of the first part that hides all below it."""
-    return next((i for i, part in enumerate(parts) if part.startswith(".") or part == _MAC), None)
+        return path, "a path that leaves the archive", ""
+    if "\0" in path:
+        return path, "a NUL in its path", ""
+    first = next((i for i, part in enumerate(parts) if part.startswith(".") or part == _MAC), len(parts))
+    return "/".join(parts), "", "/".join(parts[: first + 1]) if first < len(parts) else ""
 
 
 def _below_top(found: Walk, classes: Sequence[str] | None) -> tuple[Walk, str]:

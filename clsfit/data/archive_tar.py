@@ -20,7 +20,6 @@ _FILES, _FOLDERS, _LINKS, _DEVICES = b"0\0007", b"5D", b"12", b"346"
 _NAME, _LINK_NAME, _PAX, _PAX_FOR_ALL, _LABEL = b"L", b"K", b"xX", b"g", b"V"
 _WITHOUT_DATA = b"512346V"
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"\x1f\x9d", b"LZIP", b"\x04\x22\x4d\x18")
-_OCTAL = re.compile(rb"[0-7]*")
 _RECORD = re.compile(rb"(\d{1,7}) ([^=]+)=")
 
 
@@ -167,8 +166,11 @@ def _number(field: bytes) -> int | None:
     """A header's number, not negative: octal digits, or in base 256 if the first bit says so; None if it is none."""
     if field[0] == 0x80:
         return int.from_bytes(field[1:], "big")
-    digits = field.split(b"\0")[0].strip()
-    return int(digits or b"0", 8) if _OCTAL.fullmatch(digits) else None
+    digits = field.split(b"\0")[0].strip() or b"0"
+    try:
+        return int(digits, 8) if digits.isdigit() else None
+    except ValueError:  # 8 or 9
+        return None
 
 
 def _text(field: bytes) -> str:
