@@ -17,6 +17,8 @@ STORED, DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 _LOCAL = struct.Struct("<4s5H3L2H")  # the header before a member's bytes
 _SLACK = 256  # bytes that the names in it nearly always fit into
 _PIECE = 1 << 20  # bytes of a deflated member that are read at once, where more is needed than it declares
+_FREE = 64 << 20  # bytes that a member may unpack to, whatever it has in the archive
+_RATIO = 200  # of more bytes to those in the archive; deflating reaches 1032, of pictures only what is empty
 _LARGEST = (1 << 63) - 1  # of a size that can stand in a table
 _ENCRYPTED, _PATCH, _STRONG, _UTF8, _MASKED = 1, 1 << 5, 1 << 6, 1 << 11, 1 << 13  # flags
 
@@ -50,8 +52,10 @@ def read(handle: int, entry: Entry, length: int) -> bytes:
 
     Raises:
         OSError: the archive cannot be read.
-        PictureError: the member is damaged, or is not as the directory says.
+        PictureError: the member is damaged, is not as the directory says, or would unpack to far more than it is.
     """
+    if entry.size > max(_FREE, _RATIO * entry.packed):
+        raise PictureError(f"it would unpack to more than {_RATIO} times its bytes in the archive")
     wanted = min(length, entry.size)
     piece = min(entry.packed, wanted + _SLACK)  # deflating may add some bytes
     data = read_at(handle, _LOCAL.size + _SLACK + piece, entry.offset)

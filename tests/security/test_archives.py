@@ -192,6 +192,18 @@ def test_a_size_that_is_only_declared_is_refused_before_anything_is_read(outside
         tracemalloc.stop()
 
 
+def test_a_member_that_is_almost_nothing_and_unpacks_to_very_much_is_refused(outside: Path) -> None:
+    opened = Archive(str(make_zip(outside / "n.zip", ("a/2.bmp", bytes(65 << 20)), ("a/3.bmp", bytes(64 << 20)))))
+    tracemalloc.start()
+    try:
+        with pytest.raises(PictureError, match="more than 200 times"):
+            opened.read("a/2.bmp")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+    assert len(opened.read("a/3.bmp")) == 64 << 20
+
+
 def test_a_member_that_grows_beyond_what_it_declares_is_not_unpacked(outside: Path) -> None:
     path = make_zip(outside / "bomb.zip", ("a/2.png", bytes(200 << 20)))
     assert path.stat().st_size < 1 << 20
