@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clsfit.data.archive import Archive, in_archive
 from clsfit.data.table_text import SEPARATORS
 from clsfit.data.walk import is_picture, walk
 from clsfit.errors import ConfigError, DataError, printable
@@ -232,6 +231,8 @@ def given(paths: Iterable[str]) -> list[Picture]:
     Raises:
         DataError: a folder does not exist, or cannot be listed; nor can an archive.
     """
+    from clsfit.data.archive import Archive, in_archive  # numpy and Pillow, which --help does without
+
     found: dict[tuple[str, str], Picture] = {}
     for path in paths:
         if os.path.isdir(path):
