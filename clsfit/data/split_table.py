@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from clsfit.data.table_file import TableSource
 from clsfit.data.table_text import read_rows
 from clsfit.data.walk import inside
 from clsfit.errors import ConfigError, DataError, printable
+from clsfit.storage.rundir import csv_line
 
 
 def divided(
@@ -97,7 +96,7 @@ def written(source: Any, table: SampleTable, place: Path) -> bytes:
         columns.append("weight")
         for row, weight in zip(rows, table.weights.tolist(), strict=True):
             row["weight"] = repr(weight)
-    lines = [_line(columns), *(_line([row[column] for column in columns]) for row in rows)]
+    lines = [csv_line(columns), *(csv_line(row[column] for column in columns) for row in rows)]
     return _checked("".join(lines), rows, place)
 
 
@@ -114,12 +113,6 @@ def _check_links(paths: list[str], root: str, base: str) -> None:
                     printable(path),
                     "write the table into the folder above DATA, or replace the link by the file it leads to",
                 )
-
-
-def _line(cells: list[str]) -> str:
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\r\n").writerow(cells)  # so that cells with either character are quoted
-    return text.getvalue()[:-2] + "\n"
 
 
 def _checked(text: str, rows: list[dict[str, str]], place: Path) -> bytes:
