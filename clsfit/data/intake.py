@@ -25,20 +25,15 @@ from clsfit.data import (
     table_file,
 )
 from clsfit.data.canvases import Canvases
+from clsfit.data.columns import GUESSED, OPTIONS, Columns
 from clsfit.data.prepare import Prepare
 from clsfit.data.processes import Decoders
 from clsfit.data.table import SampleTable
-from clsfit.errors import DataError, printable
+from clsfit.errors import ConfigError, DataError, printable
 
 _DEFAULT_SIZE = 224
 _LARGEST_COMMON = 512
 _CANVAS_FACTOR = 1.75
-
-_FILES: tuple[tuple[tuple[str, ...], Callable[..., Any]], ...] = (
-    (table_file.SUFFIXES, table_file.table_file),
-    (archive.SUFFIXES, archive.archive),
-)
-"""Endings, in lower case, of the files that are data sets, and how they are opened."""
 
 
 @dataclass(frozen=True)
@@ -197,26 +192,42 @@ def _others(rows: Mapping[int, str], number: int) -> npt.NDArray[np.int64]:
     return np.array([row for row in range(number) if row not in rows], dtype=np.int64)
 
 
-def open_path(data: str, classes: Sequence[str] | None = None) -> Any:
+def open_path(data: str, classes: Sequence[str] | None = None, columns: Columns = GUESSED) -> Any:
     """The data set at a path: a folder of pictures per class, an archive of such folders, or a table of pictures.
 
     Args:
         data: the path.
         classes: names in their order, as a model knows them.
+        columns: names of a table's columns that are not guessed.
 
     Raises:
+        ConfigError: a column of ``columns`` is not there, or the data has no columns.
         DataError: it is none of these, or cannot be used.
         ResourceError: the system has no handle or memory left.
     """
     path = Path(data)
     if os.path.isdir(data) or not os.path.exists(data):  # unlike Path's, they take a name that no disk can hold
+        _refuse_columns(data, columns)
         return sources.folder(path, classes=classes)
-    for endings, reader in _FILES:
-        if path.name.lower().endswith(endings):
-            return reader(path, classes=classes)
+    name = path.name.lower()
+    if name.endswith(archive.SUFFIXES):
+        _refuse_columns(data, columns)
+        return archive.archive(path, classes=classes)
+    if name.endswith(table_file.SUFFIXES):
+        return table_file.table_file(path, classes=classes, columns=columns)
     raise DataError(
         "DATA is neither a folder nor an archive nor a table of pictures",
         printable(data),
         "name a folder with a folder per class, one in a .zip or .tar, or a table that ends in "
         + ", ".join(table_file.SUFFIXES),
     )
+
+
+def _refuse_columns(data: str, columns: Columns) -> None:
+    """Refuses names of columns for data that has none."""
+    for meaning, column in columns.given().items():
+        raise ConfigError(
+            f"{OPTIONS[meaning]} {printable(column)} names a column, but DATA is no table",
+            printable(data),
+            "leave it out, or name a table",
+        )

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clsfit.data import table_jsonl, table_text
+from clsfit.data.columns import GUESSED, Columns
 from clsfit.data.decode import PictureError
 from clsfit.data.layout import alike
 from clsfit.data.reading import read_regular
@@ -42,7 +43,7 @@ class TableSource(PictureFiles):
         self.absent = files.absent
 
 
-def table_file(path: Path, *, classes: Sequence[str] | None = None) -> TableSource:
+def table_file(path: Path, *, classes: Sequence[str] | None = None, columns: Columns = GUESSED) -> TableSource:
     """The pictures that the table at ``path`` names.
 
     A column for the path and one for the label are needed, ``group``, ``split`` and ``weight`` are used where
@@ -53,8 +54,10 @@ def table_file(path: Path, *, classes: Sequence[str] | None = None) -> TableSour
     Args:
         path: a regular file.
         classes: names in their order, as a model knows them; the table may then lack some of them.
+        columns: names of columns that are not guessed.
 
     Raises:
+        ConfigError: a column of ``columns`` is not there.
         DataError: the table cannot be read, names a picture twice, names what is no regular file or a
             link that leaves the table's folder; there is only one class; a row has a class that training
             (or ``classes``) has not.
@@ -68,7 +71,7 @@ def table_file(path: Path, *, classes: Sequence[str] | None = None) -> TableSour
     except PictureError as error:
         raise DataError(f"the table cannot be read: it is {error}", printable(name)) from error
     reader = table_jsonl if path.suffix.lower() in table_jsonl.SUFFIXES else table_text
-    rows = reader.read_rows(name, data)
+    rows = reader.read_rows(name, data, columns)
     root = os.path.dirname(name) or "."
     files = _Files(name, os.path.abspath(root), rows)
     known = tuple(classes) if classes is not None else _classes(name, rows)

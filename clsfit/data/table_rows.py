@@ -7,8 +7,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from clsfit.data.columns import OPTIONS, Columns
 from clsfit.data.layout import SPLIT_FOLDERS
-from clsfit.errors import DataError, printable
+from clsfit.errors import ConfigError, DataError, printable
 
 PATHS = ("path", "file", "filename", "file_name", "filepath", "image", "image_path", "img", "picture")
 LABELS = ("label", "class", "target", "category")
@@ -73,17 +74,20 @@ def decoded(name: str, data: bytes) -> str:
     return text
 
 
-def places_of(name: str, header: Sequence[str]) -> dict[str, int]:
+def places_of(name: str, header: Sequence[str], columns: Columns) -> dict[str, int]:
     """Where the columns stand, by what they are for: path, label, and those of group, split, weight that are there.
 
     Args:
         name: the table, for messages.
         header: the columns' names, in any case.
+        columns: names that are not guessed; they are compared as they are written.
 
     Raises:
         DataError: path or label is not there, or two columns may be the same thing.
+        ConfigError: a column of ``columns`` is not there, or twice.
     """
     lower = [cell.lower() for cell in header]
+    given = columns.given()
     wanted: Mapping[str, tuple[str, ...]] = {
         "path": PATHS,
         "label": LABELS,
@@ -91,12 +95,15 @@ def places_of(name: str, header: Sequence[str]) -> dict[str, int]:
     }
     places: dict[str, int] = {}
     for meaning, names in wanted.items():
+        if meaning in given:
+            places[meaning] = _place_of_given(name, header, meaning, given[meaning])
+            continue
         found = [place for place, cell in enumerate(lower) if cell in names]
         if len(found) > 1:
             raise DataError(
                 f"two columns may be the {meaning}: {' and '.join(printable(header[i]) for i in found[:2])}",
                 f"{printable(name)}; its columns: {_listed(header)}",
-                "rename or remove one of them",
+                f"name it with {OPTIONS[meaning]}",
             )
         if found:
             places[meaning] = found[0]
@@ -104,9 +111,20 @@ def places_of(name: str, header: Sequence[str]) -> dict[str, int]:
             raise DataError(
                 f"the table has no column for the {meaning}",
                 f"{printable(name)}; its columns: {_listed(header)}",
-                f"name it one of: {', '.join(names)}",
+                f"name it one of: {', '.join(names)}; or say which it is with {OPTIONS[meaning]}",
             )
     return places
+
+
+def _place_of_given(name: str, header: Sequence[str], meaning: str, column: str) -> int:
+    places = [place for place, cell in enumerate(header) if cell == column]
+    if len(places) == 1:
+        return places[0]
+    raise ConfigError(
+        f"{OPTIONS[meaning]}: the table has {'two columns' if places else 'no column'} {printable(column)!r}",
+        f"{printable(name)}; its columns: {_listed(header)}",
+        "rename one of them" if places else "name one of its columns, as it is written there",
+    )
 
 
 def _listed(header: Sequence[str]) -> str:
@@ -114,12 +132,15 @@ def _listed(header: Sequence[str]) -> str:
     return ", ".join(printable(cell[:80]) or "(no name)" for cell in header[:_SHOWN]) + more
 
 
-def rows_of(name: str, header: Sequence[str], lines: list[int], cells: Mapping[str, list[str]]) -> Rows:
+def rows_of(
+    name: str, header: Sequence[str], places: Mapping[str, int], lines: list[int], cells: Mapping[str, list[str]]
+) -> Rows:
     """The rows, once each cell is checked.
 
     Args:
         name: the table, for messages.
         header: names of all columns.
+        places: of :func:`places_of`.
         lines: [N] where each row begins.
         cells: what a column is for -> [N] its cells.
 
@@ -128,7 +149,7 @@ def rows_of(name: str, header: Sequence[str], lines: list[int], cells: Mapping[s
     """
     if not lines:
         raise DataError("the table has no rows", printable(name), "add a row for each picture")
-    used = set(places_of(name, header).values())
+    used = set(places.values())
     rows = Rows(lines, unused=tuple(column for place, column in enumerate(header) if place not in used and column))
     _fill(name, rows, cells)
     return rows

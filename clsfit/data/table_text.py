@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterator
 
+from clsfit.data.columns import GUESSED, Columns
 from clsfit.data.table_rows import LABELS, PATHS, Rows, decoded, fault_at, places_of, rows_of
 from clsfit.errors import DataError, printable
 
@@ -13,20 +14,22 @@ SEPARATORS = {",": ",", ";": ";", "\t": "tab", "|": "|"}
 """What may stand between columns, and what it is called."""
 
 
-def read_rows(name: str, data: bytes) -> Rows:
+def read_rows(name: str, data: bytes, columns: Columns = GUESSED) -> Rows:
     """The rows of a table.
 
     Args:
         name: the table's path, for messages.
         data: its bytes: UTF-8, or UTF-16 with a byte order mark.
+        columns: names that are not guessed.
 
     Raises:
+        ConfigError: a column of ``columns`` is not there.
         DataError: with the line, where the table is not as the manual says.
     """
     text = decoded(name, data)
-    header, separator = _header(name, text)
+    header, separator = _header(name, text, columns)
     lines: list[int] = []
-    places = places_of(name, header)
+    places = places_of(name, header, columns)
     cells: dict[str, list[str]] = {column: [] for column in places}
     taken = [(cells[column].append, place) for column, place in places.items()]
     body = _records(name, text, separator)
@@ -42,7 +45,7 @@ def read_rows(name: str, data: bytes) -> Rows:
         lines.append(line)
         for append, place in taken:
             append(row[place])
-    return rows_of(name, header, lines, cells)
+    return rows_of(name, header, places, lines, cells)
 
 
 def _records(name: str, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
@@ -63,7 +66,7 @@ def _records(name: str, text: str, separator: str) -> Iterator[tuple[int, list[s
         ) from error
 
 
-def _header(name: str, text: str) -> tuple[list[str], str]:
+def _header(name: str, text: str, columns: Columns) -> tuple[list[str], str]:
     """The names of the columns, and the separator that gives both needed ones, or else the most."""
     found: list[tuple[bool, int, list[str], str]] = []
     fault: DataError | None = None
@@ -75,7 +78,9 @@ def _header(name: str, text: str) -> tuple[list[str], str]:
             continue
         header = [cell.strip() for cell in cells]
         known = {cell.lower() for cell in header}
-        found.append((bool(known & {*PATHS}) and bool(known & {*LABELS}), len(header), header, separator))
+        has_path = columns.path in header if columns.path is not None else bool(known & {*PATHS})
+        has_label = columns.label in header if columns.label is not None else bool(known & {*LABELS})
+        found.append((has_path and has_label, len(header), header, separator))
     if not found:
         raise fault or DataError("the table has no header", printable(name))
     _, width, header, separator = max(found, key=lambda one: one[:2])  # of equal ones the first
