@@ -25,7 +25,8 @@ from clsfit.engine.records import Monitor
 from clsfit.engine.report import Reporter
 from clsfit.engine.run import Run
 from clsfit.errors import ConfigError, printable
-from clsfit.factory import added_option, build_module, check_loss, check_model, check_when, make, maker, tried
+from clsfit.factory import build_module, check_loss, check_model, check_when, tried
+from clsfit.making import added_option, make, maker
 from clsfit.pipeline.augment import Augmentation
 from clsfit.pipeline.batches import batch_bounds, windows
 from clsfit.pipeline.finish import Finish

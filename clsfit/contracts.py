@@ -5,7 +5,8 @@ factory's signature lists them, and are never options:
 
 =====================  =========================================================================
 ``num_classes``        int, K
-``class_names``        tuple of K str, in the order of the logits
+``class_names``        tuple of K str, in the order of the logits; for data sets those of the model that is
+                       judged, or None
 ``class_counts``       tuple of K int, training pictures per class
 ``in_channels``        int, 1 or 3
 ``input_size``         (height, width) in pixels, what the model sees
@@ -14,6 +15,7 @@ factory's signature lists them, and are never options:
 ``seed``               int, the run's seed
 ``params``             optimizers only: the parameter groups
 ``optimizer``          schedulers only: the optimizer
+``columns``            data sets only: :class:`clsfit.data.columns.Columns`, names that a user gives to columns
 =====================  =========================================================================
 
 All other keyword parameters are options; ``**kwargs`` receives nothing. The core itself gives every
@@ -50,6 +52,7 @@ FILLED = frozenset(
         "seed",
         "params",
         "optimizer",
+        "columns",
     }
 )
 """Parameters of a factory that the core fills and that are never options."""

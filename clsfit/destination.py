@@ -12,10 +12,10 @@ from clsfit.storage.rundir import LOG, SPLIT
 
 def default_name(config: Config, resume: bool) -> Path:
     """runs/<data>-<model>, with a number where that is taken; to resume, the last one that is taken."""
-    if isinstance(config.data, Selection):
+    if isinstance(config.data, Selection) and config.data_path is None:
         data = config.data.name
     else:
-        place = Path(config.data or "data").resolve()
+        place = Path(config.data_path or "data").resolve()
         data = place.stem if place.is_file() else place.name
     name = re.sub(r"[^\w.-]+", "-", f"{data}-{config.one('model').name}").strip("-.") or "run"
     path, number, last = Path("runs") / name, 2, None
@@ -26,18 +26,18 @@ def default_name(config: Config, resume: bool) -> Path:
 
 def keep_out_of_data(config: Config, output: Path) -> None:
     """Refuses a run directory in the data set, which clsfit never writes into, and a table among a run's files."""
-    if not isinstance(config.data, str):
+    if config.data_path is None:
         return
-    place, data = output.resolve(), Path(config.data).resolve()
+    place, data = output.resolve(), Path(config.data_path).resolve()
     if place.is_relative_to(data):
         raise ConfigError(
             "the run directory would lie in the data set, where its files would be taken for data",
-            f"{printable(str(output))} is below {printable(config.data)}",
+            f"{printable(str(output))} is below {printable(config.data_path)}",
             "give an -o outside of it",
         )
     if data.parent == place and data.name in {SPLIT, LOG}:
         raise ConfigError(
             "the run would write over the table that names its pictures",
-            f"{printable(config.data)} has the name of a run's file",
+            f"{printable(config.data_path)} has the name of a run's file",
             "give another -o, or rename the table",
         )

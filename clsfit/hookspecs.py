@@ -54,6 +54,8 @@ class Component:
             bounds are annotations: ``gamma: Annotated[float, "focus; 0 is cross entropy", Ge(0)] = 2.0``.
             Without it the target is imported, when selected, to read its signature and docstring.
         paper: URL of the source, if there is one.
+        endings: for a data set only: endings of files, in lower case with the dot, that it opens where DATA is such
+            a file; its option ``path`` is then DATA. Those of the core's own tables and archives stay the core's.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Component:
     help: str
     params: type[Any] | None = None
     paper: str = ""
+    endings: tuple[str, ...] = ()
 
 
 class Offers:
@@ -159,6 +162,9 @@ class Offers:
             @hookimpl
             def clsfit_datasets():
                 yield Component("rings", "clsfit_rings:Rings", "1,000 drawn rings and discs")
+                yield Component("scans", "clsfit_rings:Scans", "scans in one file", endings=(".scans",))
+
+        The second opens files: ``clsfit train lungs.scans`` is ``clsfit train scans --data.path lungs.scans``.
 
         Since 0.1.
         """

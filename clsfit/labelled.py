@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from clsfit.config import Selection
 from clsfit.data import split
-from clsfit.data.intake import open_path
 from clsfit.data.table import SampleTable
 from clsfit.errors import ConfigError, DataError, printable
-from clsfit.factory import make
+from clsfit.making import make
+from clsfit.opening import filled, installed, is_unknown, open_named
 from clsfit.registry import Plugins
 from clsfit.storage.rundir import RunDirectory
 
@@ -20,8 +21,8 @@ def labelled(data: str | None, model: Path, class_names: tuple[str, ...], plugin
     """The data set to judge a model on, and its table with the model's classes.
 
     Args:
-        data: a folder, an archive, a table or a data set's name; None is that of the run that ``model`` lies in, with
-            its recorded split.
+        data: a folder, an archive, a table, a file that a plugin opens, or a data set's name; None is that of the
+            run that ``model`` lies in, with its recorded split.
         model: the model file.
         class_names: the model's, in its order.
         plugins: among which a data set's name is looked up.
@@ -41,9 +42,10 @@ def labelled(data: str | None, model: Path, class_names: tuple[str, ...], plugin
                 "name the folder or the data set to judge it on",
             )
         chosen, recorded = directory.read_data(), directory.read_split()
-        if isinstance(chosen, str) and not os.path.exists(chosen):
+        place = chosen if isinstance(chosen, str) else _file(chosen, plugins)
+        if place is not None and not os.path.exists(place):
             raise DataError(
-                f"the run's own data is no longer at {printable(chosen)}",
+                f"the run's own data is no longer at {printable(place)}",
                 f"named in {directory.path / 'config.yaml'}",
                 "give DATA: the folder where it is now",
             )
@@ -55,7 +57,9 @@ def labelled(data: str | None, model: Path, class_names: tuple[str, ...], plugin
 def _open(data: Any, class_names: tuple[str, ...], plugins: Plugins) -> Any:
     name = data if isinstance(data, str) else data["name"]
     if isinstance(data, str) and os.path.exists(data):
-        return open_path(data, class_names)
+        # the model's own plugins need not be those that open it
+        others = is_unknown(data) and plugins.opener(data) is None
+        return open_named(data, installed() if others else plugins, class_names)
     if name not in plugins.names("dataset"):
         raise DataError(
             f"there is no {printable(name)!r}",
@@ -63,4 +67,10 @@ def _open(data: Any, class_names: tuple[str, ...], plugins: Plugins) -> Any:
             "name a folder, an archive, a table, or a data set's plugin",
         )
     params = {} if isinstance(data, str) else {key: value for key, value in data.items() if key != "name"}
-    return make(Selection(name, params, plugins.find("dataset", name)), {})
+    return make(Selection(name, params, plugins.find("dataset", name)), filled(class_names))
+
+
+def _file(data: Mapping[str, Any], plugins: Plugins) -> str | None:
+    """The file that the recorded data set opened; None: it is none that opens files."""
+    opens = any(data["name"] in {o.name, o.qualified} and o.component.endings for o in plugins.offers("dataset"))
+    return str(data["path"]) if opens and "path" in data else None

@@ -27,6 +27,8 @@ from clsfit.shortage import shortage
 REPEATABLE = ("metric", "callback", "augment")
 """Kinds of which a run may select several; their names stand between dots, so they have none."""
 
+_ENDING = re.compile(r"\.[a-z0-9]+([._-][a-z0-9]+)*")
+
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """``Did you mean 'x'?`` with the closest of ``known``, or an empty string if none is close."""
@@ -235,9 +237,22 @@ def _check(kind: str, component: Component) -> None:
         raise _IllFormed(f"{label}: the target is 'package.module:name', not {component.target!r}")
     if not isinstance(component.help, str):
         raise _IllFormed(f"{label}: help is a text, not {component.help!r}")
+    _check_endings(kind, component, label)
     if component.params is None:
         return
     if kind == "recipe" or not (isinstance(component.params, type) and dataclasses.is_dataclass(component.params)):
         raise _IllFormed(f"{label}: params must be a dataclass (none for a recipe)")
     if "name" in {field.name for field in dataclasses.fields(component.params)}:
         raise _IllFormed(f"{label}: a parameter cannot be called 'name'")
+
+
+def _check_endings(kind: str, component: Component, label: str) -> None:
+    """Refuses endings of files that could not be asked for."""
+    endings = component.endings
+    if not isinstance(endings, tuple) or not all(isinstance(e, str) and _ENDING.fullmatch(e) for e in endings):
+        raise _IllFormed(f"{label}: endings are a tuple of texts like '.csv', in lower case, not {endings!r}")
+    if endings and kind != "dataset":
+        raise _IllFormed(f"{label}: only a data set has endings")
+    params = component.params
+    if endings and dataclasses.is_dataclass(params) and "path" not in {f.name for f in dataclasses.fields(params)}:
+        raise _IllFormed(f"{label}: a data set with endings has an option 'path'")

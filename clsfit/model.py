@@ -27,8 +27,9 @@ from clsfit.engine.report import Reporter
 from clsfit.engine.state import from_blob, load_weights
 from clsfit.engine.sums import Sums
 from clsfit.errors import CheckpointError, ConfigError, DataError, PluginError, ResourceError, printable
-from clsfit.factory import build_module, make
+from clsfit.factory import build_module
 from clsfit.labelled import labelled
+from clsfit.making import make
 from clsfit.pipeline.augment import Augmentation
 from clsfit.pipeline.batches import batch_bounds
 from clsfit.pipeline.finish import Finish

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from clsfit.config import Config, Selection, Settings
+from clsfit.config import Config, Selection, Settings, switches
+from clsfit.data.columns import GUESSED
 from clsfit.data.intake import Intake, Wishes, open_path, take_in
 from clsfit.data.processes import Decoders
 from clsfit.data.threads import workers_of
+from clsfit.endings import OWN
 from clsfit.errors import ConfigError
+from clsfit.making import make
+from clsfit.parameters import validate
+from clsfit.registry import Plugins
 
 
 def open_data(data: str | Selection | None) -> Any:
@@ -21,11 +27,44 @@ def open_data(data: str | Selection | None) -> Any:
     """
     if data is None:
         raise ConfigError("no data to train on", "argument DATA", "name a folder, an archive, a table or a data set")
-    if isinstance(data, Selection):
-        from clsfit.factory import make
+    return make(data, filled()) if isinstance(data, Selection) else open_path(data)
 
-        return make(data, {})
-    return open_path(data)
+
+def open_named(data: str, plugins: Plugins, classes: Sequence[str] | None = None) -> Any:
+    """The data set that DATA names: what is at that path, or a data set of that name.
+
+    Args:
+        data: a path or a name.
+        plugins: among which a file's ending and a name are looked up.
+        classes: names in their order, as a model knows them.
+
+    Raises:
+        ClsfitError: there is none, or it cannot be used.
+    """
+    if not os.path.exists(data):
+        return make(Selection(data, {}, plugins.find("dataset", data)), filled(classes))
+    if (opener := plugins.opener(data)) is not None:
+        chosen = Selection(plugins.short_name(opener), validate(opener, {"path": data}, "--data"), opener)
+        return make(chosen, filled(classes))
+    if is_unknown(data):
+        raise plugins.refusal(data)
+    return open_path(data, classes)
+
+
+def installed() -> Plugins:
+    """All plugins that are installed, but those that the environment switches off."""
+    off = switches()
+    return Plugins.discover(disable=off.disable, may_be_absent=off.standing, bundled_only=off.bundled_only)
+
+
+def is_unknown(data: str) -> bool:
+    """Whether DATA is a file that only a plugin could open."""
+    return os.path.isfile(data) and not data.lower().endswith(OWN)
+
+
+def filled(classes: Sequence[str] | None = None) -> dict[str, Any]:
+    """What the core fills into a data set's factory."""
+    return {"columns": GUESSED, "class_names": None if classes is None else tuple(classes)}
 
 
 def wishes_of(settings: Settings) -> Wishes:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import os
 from collections.abc import Collection, Iterable
 from importlib.metadata import EntryPoint
 
-from clsfit.errors import ConfigError, PluginError, printable
+from clsfit.endings import OWN, refusal
+from clsfit.errors import ConfigError, DataError, PluginError, printable
 from clsfit.hookspecs import PROJECT
 from clsfit.loading import REPEATABLE, Offer, Plugin, describe, load, nearest, one_line
 
@@ -116,6 +118,41 @@ class Plugins:
         if not found:
             raise self._unknown(kind, name)
         return found[0]
+
+    def endings(self) -> list[str]:
+        """Endings of files that data sets of plugins open, sorted."""
+        found = {ending for offer in self.offers("dataset") for ending in offer.component.endings}
+        return sorted(ending for ending in found if not ending.endswith(OWN))
+
+    def opener(self, path: str) -> Offer | None:
+        """The data set that opens the file at ``path`` by its ending: the longest that fits; a bundled one first.
+
+        Returns:
+            None where no plugin does, where the core itself does, and where there is no such file.
+
+        Raises:
+            ConfigError: two strangers would open it.
+        """
+        name = os.path.basename(path).lower()
+        if name.endswith(OWN) or not os.path.isfile(path):
+            return None
+        fitting = [(len(e), o) for o in self.offers("dataset") for e in o.component.endings if name.endswith(e)]
+        longest = max((length for length, _ in fitting), default=0)
+        found = [offer for length, offer in fitting if length == longest]
+        found = [offer for offer in found if offer.distribution == BUNDLED] or found
+        if len(found) > 1:
+            raise ConfigError(
+                f"two plugins open {name[-longest:]} files: " + " and ".join(offer.provider for offer in found),
+                printable(path),
+                f"say which one: {' or '.join(offer.qualified for offer in found)}, with --data.path",
+            )
+        return found[0] if found else None
+
+    def refusal(self, path: str) -> DataError:
+        """The error for a file at ``path`` that neither the core nor a plugin opens."""
+        off = ", ".join(str(plugin) for plugin in self.plugins if plugin.status == "disabled")
+        about = [*self.warnings(), f"switched off: {off}" if off else ""]
+        return refusal(path, self.endings(), "; ".join(filter(None, about)))
 
     def short_name(self, offer: Offer) -> str:
         """The bare name where it means this offer, else ``distribution:name``."""

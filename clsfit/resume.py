@@ -93,7 +93,8 @@ def agree(config: Config, plugins: Plugins, record: Record, accept: bool) -> Con
     before, after, tree = flatten(recorded.tree()), flatten(config.tree()), config.tree()
     asked = [key for key in after if _given(key, config.explicit) and after[key] != "auto"]
     differ = [key for key in asked if after[key] != before.get(key, "not set")]
-    free = free_keys(config) | {"data"}  # the data's fingerprint is compared, not its path
+    places = {"data", "data.path"} if config.data_path is not None else {"data"}
+    free = free_keys(config) | places  # the data's fingerprint is compared, not its path
     lines = [f"{key}: {before.get(key, 'not set')} -> {after[key]}" for key in differ if key not in free]
     record.refuse("the command asks for another run than the recorded one", lines, accept)
     if "model.weights" in differ:

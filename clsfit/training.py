@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -74,9 +73,7 @@ def train_config(config: Config, plugins: Plugins, control: Control) -> TrainedR
     Raises:
         ClsfitError: see its subclasses; nothing that was saved before is lost.
     """
-    if isinstance(config.data, str):  # so that the record says where the data is from any directory
-        config = replace(config, data=os.path.abspath(config.data))
-    config = weights.anchored(config)
+    config = weights.anchored(config.anchored_data())
     place = launch.place()
     if place is not None:
         control = control if place.rank == 0 else replace(control, verbosity=-1)

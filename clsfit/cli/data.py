@@ -217,20 +217,18 @@ def _check_output(output: Path, data: str, overwrite: bool) -> None:
 
 
 def _open(data: str) -> Any:
-    """The data set at a path, or a plugin's of that name; only the latter imports torch.
+    """The data set at a path, or a plugin's of that name.
 
     Raises:
         ClsfitError: there is none, or it cannot be used.
     """
     from clsfit.data.intake import open_path
+    from clsfit.opening import is_unknown, open_named
 
-    if not os.path.exists(data):
+    if is_unknown(data) or not os.path.exists(data):
         plugins = common.discover(no_plugins=False, disable=())
-        if data in plugins.names("dataset"):
-            from clsfit.config import Selection
-            from clsfit.factory import make
-
-            return make(Selection(data, {}, plugins.find("dataset", data)), {})
+        if is_unknown(data) or data in plugins.names("dataset"):
+            return open_named(data, plugins)
     return open_path(data)
 
 

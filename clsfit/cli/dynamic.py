@@ -194,13 +194,14 @@ _FILES = (".csv", ".tsv", ".jsonl", ".zip", ".tar")
 
 def _data(plugins: Plugins) -> Any:
     names = [offer.name for offer in plugins.offers("dataset") if not offer.shadowed]
+    added = plugins.endings()
 
     def complete(incomplete: str) -> list[str]:
         folder = incomplete.rpartition("/")[0]
         try:
             entries = [entry for entry in os.scandir(folder or ".") if not entry.name.startswith(".")]
             found = [e.name + "/" for e in entries if e.is_dir()]
-            found += [e.name for e in entries if e.name.lower().endswith(_FILES) and e.is_file()]
+            found += [e.name for e in entries if e.name.lower().endswith((*_FILES, *added)) and e.is_file()]
         except OSError:
             found = []
         paths = [f"{folder}/{name}" if folder else name for name in sorted(found)]
@@ -208,7 +209,10 @@ def _data(plugins: Plugins) -> Any:
 
     text = (
         "a folder with a folder of pictures per class, such a folder in an archive (.zip, .tar), "
-        "a table of pictures (.csv, .jsonl), or a data set: " + ", ".join(names)
+        "a table of pictures (.csv, .jsonl), "
+        + (f"a plugin's file ({', '.join(added)}), " if added else "")
+        + "or a data set: "
+        + ", ".join(names)
     )
     return Annotated[
         str | None,

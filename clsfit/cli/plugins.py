@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clsfit.cli import common, pages, tables
+from clsfit.endings import OWN
 from clsfit.errors import ConfigError, PluginError, printable
 from clsfit.hookspecs import OFFERS
 
@@ -188,6 +189,8 @@ def _description(plugins: Plugins, offer: Offer) -> Iterator[str]:
     yield printable(f"{offer.kind} {plugins.short_name(offer)}: {component.help}")
     yield printable(f"  from   {offer.distribution} {offer.version}, plugin {offer.plugin}")
     yield printable(f"  code   {component.target}")
+    if opened := [ending for ending in component.endings if not ending.endswith(OWN)]:
+        yield f"  opens  {', '.join(opened)}"
     if component.paper:
         yield printable(f"  paper  {component.paper}")
     if offer.shadowed:

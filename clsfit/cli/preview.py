@@ -50,8 +50,8 @@ def _preview(plugins: Plugins, given: dynamic.Given, data: str | None) -> None:
     config, control = dynamic.configuration(plugins, given, data), dynamic.control(given)
     count = _count(control.get("pictures", str(_PICTURES)))
     output = _output(control.get("output", ""))
-    if isinstance(config.data, str):
-        tables.keep_out(output, config.data, "-o")
+    if config.data_path is not None:
+        tables.keep_out(output, config.data_path, "-o")
 
     def say(line: str) -> None:
         if not control.get("quiet"):

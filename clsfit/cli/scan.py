@@ -168,7 +168,8 @@ class Scan:
         for slot in SLOTS:
             names = self.values[f"--{slot}"] + [_spelled(plugins, slot, name) for name in self.dotted[slot]]
             if slot == "data":
-                names = [word for word in self.words if word in plugins.names("dataset")]
+                known = plugins.names("dataset")
+                names = [w for w in self.words if w in known or self.attempt(plugins.opener, w) is not None]
             if names:
                 tree[slot] = names if slot in REPEATABLE else names[-1]
         layer = self.attempt(layers.option_layer, tree)

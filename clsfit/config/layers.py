@@ -15,7 +15,7 @@ from clsfit.config.settings import ALIASES, NAMES, option_name
 from clsfit.config.values import Value, wrap
 from clsfit.errors import ConfigError, printable
 from clsfit.parameters import Text, match, shown
-from clsfit.registry import REPEATABLE, Plugins, nearest
+from clsfit.registry import REPEATABLE, Offer, Plugins, nearest
 
 SINGLE = ("data", "model", "loss", "optimizer", "scheduler", "sampler")
 SLOTS = ("data", "model", "loss", "optimizer", "scheduler", "metric", "callback", "sampler", "augment")
@@ -53,12 +53,14 @@ class Pick:
         where: for messages.
         params: as written.
         plain: whether the name stands alone, so that for ``data`` it may be a path.
+        opener: for ``data``: who opens the file of that name, once it is known.
     """
 
     name: str | None
     where: str
     params: dict[str, Value] = field(default_factory=dict)
     plain: bool = False
+    opener: Offer | None = None
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 from clsfit.config.layers import SINGLE, SLOTS, Layer, Pick, kind_of
 from clsfit.config.values import Value
+from clsfit.endings import OWN
 from clsfit.errors import ClsfitError, ConfigError, DataError, PluginError, printable
 from clsfit.parameters import match, parameters_of
 from clsfit.registry import Offer, Plugins, nearest
@@ -121,11 +122,15 @@ def data_path(choice: Choice, plugins: Plugins) -> str | None:
     """The path that ``data`` names, or None where it names a data set.
 
     Raises:
-        DataError: it is neither.
+        DataError: it is neither, or a file that nothing opens.
+        ConfigError: two plugins open the file.
     """
     if isinstance(choice.holder, Offer) or not choice.plain:
         return None
     text = str(choice.holder)
+    if os.path.isfile(text) and not text.lower().endswith(OWN):
+        plugins.opener(text)  # why it was not taken: two plugins would open it
+        raise plugins.refusal(text)
     if os.path.exists(text):
         return text
     provider, prefixed, _ = text.rpartition(":")
@@ -199,6 +204,8 @@ def _explicit_picks(layer: Layer) -> Iterable[str]:
 def _holder(slot: str, pick: Pick, plugins: Plugins) -> Offer | str:
     """What a pick names. An unknown name is an error only if it is still there in the end."""
     name = pick.name or ""
+    if pick.opener is not None:
+        return pick.opener
     if slot == "data" and pick.plain and os.path.exists(name):
         return name
     try:
@@ -207,10 +214,29 @@ def _holder(slot: str, pick: Pick, plugins: Plugins) -> Offer | str:
         return name
 
 
+def _opened(pick: Pick, plugins: Plugins) -> Pick:
+    """The pick of ``data``; where it names a file that a data set opens, that data set with the file as its path."""
+    try:
+        opener = plugins.opener(pick.name) if pick.name is not None else None
+    except ConfigError:  # of two plugins, which is an error only if it is still there in the end
+        return pick
+    if opener is None or pick.name is None:
+        return pick
+    if "path" in pick.params:
+        raise ConfigError(
+            f"DATA is a file already: {printable(pick.name)}",
+            pick.params["path"].where,
+            f"leave --data.path out, or name the data set: {plugins.short_name(opener)}",
+        )
+    return Pick(pick.name, pick.where, {"path": Value(pick.name, pick.where), **pick.params}, opener=opener)
+
+
 def _merge_single(slot: str, layers: Sequence[Layer], plugins: Plugins, notes: list[str]) -> Choice:
     choice = Choice()
     for level, layer in enumerate(layers):
         for pick in layer.picks.get(slot, ()):
+            if slot == "data":
+                pick = _opened(pick, plugins)
             if pick.name is not None:
                 holder = _holder(slot, pick, plugins)
                 if holder != choice.holder:

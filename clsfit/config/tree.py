@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -34,6 +35,12 @@ class Selection:
     params: dict[str, Any]
     offer: Offer
 
+    @property
+    def file(self) -> str | None:
+        """The file that this data set was selected to open; None: it is none that opens files."""
+        path = self.params.get("path") if self.offer.component.endings else None
+        return None if path is None else str(path)
+
 
 @dataclass(frozen=True)
 class Config:
@@ -55,6 +62,20 @@ class Config:
     explicit: frozenset[str] = frozenset()
     recipe: str = "default"
     notes: tuple[str, ...] = ()
+
+    @property
+    def data_path(self) -> str | None:
+        """Where DATA is: its path, or that of the file that a plugin's data set opens; None: it is in no place."""
+        return self.data.file if isinstance(self.data, Selection) else self.data
+
+    def anchored_data(self) -> Config:
+        """The same configuration with DATA's place from the root, so that it says the same in any directory."""
+        if self.data_path is None:
+            return self
+        data: str | Selection = os.path.abspath(self.data_path)
+        if isinstance(self.data, Selection):
+            data = dataclasses.replace(self.data, params=self.data.params | {"path": data})
+        return dataclasses.replace(self, data=data)
 
     def one(self, slot: str) -> Selection:
         """The selection of a single slot."""

@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from clsfit import endings
 from clsfit.data import archive_tar, archive_zip
 from clsfit.data.archive_entry import Entry, compressed
 from clsfit.data.decode import PictureError
@@ -33,10 +34,8 @@ class _Format(Protocol):
 
 
 _FORMATS: dict[str, _Format] = {".zip": archive_zip, ".tar": archive_tar}
-_TARS = ("tgz", "tbz", "tbz2", "txz", "tlz", "tzst", "taz")
-_COMPRESSED = tuple(f".tar.{how}" for how in ("gz", "bz2", "xz", "lzma", "lz", "lz4", "zst", "z", "br"))
 
-SUFFIXES = (*_FORMATS, *_COMPRESSED, *(f".{ending}" for ending in _TARS))
+SUFFIXES = endings.ARCHIVES
 """Endings, in lower case, of the files that are taken for archives; compressed tars among them are refused."""
 
 _ENDING = re.compile(f"(?:{'|'.join(map(re.escape, SUFFIXES))})(?=/|$)", re.IGNORECASE)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from clsfit import endings
 from clsfit.data import (
     archive,
     canvases,
@@ -215,12 +216,7 @@ def open_path(data: str, classes: Sequence[str] | None = None, columns: Columns 
         return archive.archive(path, classes=classes)
     if name.endswith(table_file.SUFFIXES):
         return table_file.table_file(path, classes=classes, columns=columns)
-    raise DataError(
-        "DATA is neither a folder nor an archive nor a table of pictures",
-        printable(data),
-        "name a folder with a folder per class, one in a .zip or .tar, or a table that ends in "
-        + ", ".join(table_file.SUFFIXES),
-    )
+    raise endings.refusal(data)
 
 
 def _refuse_columns(data: str, columns: Columns) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from clsfit import endings
 from clsfit.data import table_jsonl, table_text
 from clsfit.data.columns import GUESSED, Columns
 from clsfit.data.decode import PictureError
@@ -21,7 +22,7 @@ from clsfit.data.table_rows import Rows
 from clsfit.data.walk import inside, refusal
 from clsfit.errors import DataError, printable
 
-SUFFIXES = (".csv", ".tsv", ".txt", *table_jsonl.SUFFIXES)
+SUFFIXES = endings.TABLES
 """Endings, in lower case, of the files that are taken for tables."""
 
 ABSENT = "correct the paths, which are relative to the table's folder, or leave these out with --skip-bad"
