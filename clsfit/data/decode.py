@@ -5,16 +5,18 @@ in the file                 becomes
 ==========================  ===============================================================
 palette                     its colours
 alpha, transparent colour   composited over white
-1 bit                       0 and 255
+1, 2 and 4 bits             0 to 255 in equal steps
 16 bits                     the high byte of the full range (scaled, never clipped)
 32-bit integers             0..65535 as 16 bits; anything outside is refused
 floats                      0..1 as 0..255, rounded; anything outside is refused
-CMYK, YCbCr                 RGB, as Pillow converts
+CMYK, YCCK, YCbCr           RGB, as Pillow converts
+CIELAB                      refused
 several frames or pages     the first
 EXIF orientation 1 to 8     applied
 ==========================  ===============================================================
 
-Gray from colour is ITU-R 601 luma, as Pillow's ``convert("L")``; colour from gray repeats it.
+Gray from colour is ITU-R 601 luma, as Pillow's ``convert("L")``; colour from gray repeats it. A transparent
+colour of 16 bits in a picture of colours is compared by its high bytes.
 
 Only six decoders can run, whatever a file is called, and the number of pixels is bounded by the
 header before anything is decoded.
@@ -65,6 +67,8 @@ _TURN = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_PNG_DEPTH, _PNG_KIND = 24, 25  # places in a file
+_PNG_GRAY_ALPHA = 4  # read as RGBA where it has 16 bits
 _HAVE_EXIF = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")
 
 
@@ -104,6 +108,7 @@ def decode(data: bytes, channels: int) -> Image.Image:
             return convert(plain, channels)
         image = _open(data)
         image.load()
+        _scale_transparent(image, data)
         return convert(_upright(image), channels)
     except PictureError:
         raise
@@ -127,7 +132,8 @@ def peek(data: bytes) -> Header:
         width, height = image.size
         if image.format != "TIFF" and _orientation(image) >= 5:  # Pillow has already turned a TIFF's size
             width, height = height, width
-        return Header(height, width, _is_gray(image), image.format or "", image.mode)
+        gray = _is_gray(image) or (image.format == "PNG" and data[_PNG_KIND] == _PNG_GRAY_ALPHA)
+        return Header(height, width, gray, image.format or "", image.mode)
     except PictureError:
         raise
     except MemoryError:
@@ -142,9 +148,13 @@ def convert(image: Image.Image, channels: int) -> Image.Image:
     Raises:
         PictureError: its values have no defined conversion.
     """
+    if image.mode == "LAB":
+        raise PictureError("CIELAB colours have no defined conversion")
     if image.mode.startswith(("I", "F")):
         image = Image.fromarray(_eight_bits(image))
-    elif image.mode in {"LA", "La", "PA", "RGBA", "RGBa"} or "transparency" in image.info:
+    elif image.mode == "La":  # which Pillow turns into nothing else
+        image = _over_white(image.convert("LA"))
+    elif image.mode in {"LA", "PA", "RGBA", "RGBa"} or "transparency" in image.info:
         image = _over_white(image)
     elif image.mode == "P":
         image = image.convert("RGB")
@@ -189,6 +199,17 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
+def _scale_transparent(image: Image.Image, data: bytes) -> None:
+    """The transparent colour of a PNG as Pillow gives its pixels: in 8 bits, where the file's are fewer or more."""
+    hidden = image.info.get("transparency")
+    if image.format != "PNG" or image.mode not in {"1", "L", "RGB"} or not isinstance(hidden, int | tuple):
+        return
+    depth = data[_PNG_DEPTH]
+    values = [value & ((1 << depth) - 1) for value in (hidden if isinstance(hidden, tuple) else (hidden,))]
+    scaled = [value >> 8 if depth == 16 else value * 255 // ((1 << depth) - 1) for value in values]
+    image.info["transparency"] = tuple(scaled) if isinstance(hidden, tuple) else scaled[0]
+
+
 def _over_white(image: Image.Image) -> Image.Image:
     full = image.convert("RGBA")
     white = Image.new("RGB", full.size, (255, 255, 255))
@@ -204,7 +225,7 @@ def _eight_bits(image: Image.Image) -> npt.NDArray[np.uint8]:
             raise PictureError("floats outside 0..1 have no defined brightness")
         return np.round(values * np.float32(255)).astype(np.uint8)
     if image.mode == "I" and (values.min() < 0 or values.max() > 65535):
-        raise PictureError("32-bit integers outside 0..65535 have no defined brightness")
+        raise PictureError("integers outside 0..65535 have no defined brightness")
     bits, inverted = _tiff_scale(image)
     hidden = image.info.get("transparency")
     result = (values >> max(bits - 8, 0)).astype(np.uint8)
