@@ -66,6 +66,8 @@ def evaluate(
     debug: common.Debug = False,
 ) -> common.Job:
     def job() -> None:
+        from clsfit.data.class_names import lacking
+
         targets = _targets(fail_under)
         if predictions is not None:
             tables.format_of(predictions, "--predictions")
@@ -74,6 +76,9 @@ def evaluate(
             data, split=split, batch_size=batch_size, workers=workers, progress=common.bar(alone=True)
         )
         _check_targets(targets, evaluation)
+        what = evaluation.split if evaluation.split != "all" else "DATA"
+        for line in lacking(what, {row.label for row in evaluation.rows}, evaluation.class_names):
+            print(f"note: {line}", file=sys.stderr)
         if predictions is not None:
             _write_predictions(predictions, evaluation)
         if as_json:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from clsfit.data import class_names
 from clsfit.data.walk import Walk
 from clsfit.errors import DataError, printable
 
 SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 """Names of split folders, and the split they stand for."""
-
-_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ def arrange(root: str, found: Walk, known: Sequence[str] | None) -> Layout:
     _check_known(root, labels, splits, classes, "the model" if known is not None else "training")
     present = set(zip(splits, labels, strict=True))
     notes = _notes(found, len(found.pictures) - len(pictures), folders, present)
-    return Layout(pictures, labels, tuple(splits), classes, (*notes, *alike(classes)))
+    return Layout(pictures, labels, tuple(splits), classes, (*notes, *class_names.alike(classes)))
 
 
 def _split_folders(root: str, found: Walk) -> bool:
@@ -77,12 +75,14 @@ def _split_folders(root: str, found: Walk) -> bool:
     if beside := sorted(holding - named):
         raise DataError(
             "split folders and class folders lie beside each other",
-            f"in {printable(root)}: {_shown(sorted(named))} beside {_shown(beside)}",
+            f"in {printable(root)}: {class_names.listed(sorted(named))} beside {class_names.listed(beside)}",
             "move the class folders into train, or choose other names",
         )
     meant = [SPLIT_FOLDERS[name.lower()] for name in named]
     if len(set(meant)) < len(meant):
-        raise DataError("two folders for one split", f"in {printable(root)}: {_shown(sorted(named))}", "merge them")
+        raise DataError(
+            "two folders for one split", f"in {printable(root)}: {class_names.listed(sorted(named))}", "merge them"
+        )
     return True
 
 
@@ -107,7 +107,7 @@ def _classes(
     if empty:
         raise DataError(
             f"{len(empty)} class {'folder is' if len(empty) == 1 else 'folders are'} empty",
-            f"in {printable(root)}: {_shown(empty)}",
+            f"in {printable(root)}: {class_names.listed(empty)}",
             "put pictures there, or remove the folder",
         )
     if len(here) < 2:
@@ -123,26 +123,16 @@ def _classes(
 
 
 def _check_known(root: str, labels: Sequence[str], splits: Sequence[str], classes: tuple[str, ...], who: str) -> None:
-    unknown = sorted(set(labels) - set(classes))
-    if unknown:
-        where = sorted({split for label, split in zip(labels, splits, strict=True) if label in set(unknown) and split})
-        raise DataError(
-            f"{who} does not know the {'class' if len(unknown) == 1 else 'classes'} {_shown(unknown)}",
+    present = set(zip(splits, labels, strict=True))
+    if unknown := class_names.unknown(present, classes):
+        where = sorted({split for split, label in present if label in unknown and split})
+        raise class_names.refusal(
+            unknown,
+            who,
             f"in {printable(root)}" + (f": {' and '.join(where)}" if where else ""),
-            f"rename or remove the folder; known: {_shown(classes)}",
+            classes,
+            "rename or remove the folder",
         )
-
-
-def alike(classes: Sequence[str]) -> tuple[str, ...]:
-    """A line on classes that are probably one: their names differ in case or in how Unicode writes them."""
-    first: dict[str, str] = {}
-    pairs = []
-    for name in classes:
-        same = first.setdefault(unicodedata.normalize("NFKC", name).casefold().strip(), name)
-        if same != name:
-            pairs.append(f"{printable(same)!r} and {printable(name)!r}")
-    shown = ", ".join(pairs[:_SHOWN]) + (f" and {len(pairs) - _SHOWN} more" if len(pairs) > _SHOWN else "")
-    return (f"classes whose names look alike are different classes: {shown}",) if pairs else ()
 
 
 def _notes(found: Walk, stray: int, folders: dict[str, set[str]], present: set[tuple[str, str]]) -> tuple[str, ...]:
@@ -150,17 +140,8 @@ def _notes(found: Walk, stray: int, folders: dict[str, set[str]], present: set[t
     if stray:
         notes.append(f"pictures outside class folders are not used: {stray}")
     if found.hidden:
-        notes.append(f"hidden files and folders are not used: {_shown(found.hidden)}")
+        notes.append(f"hidden files and folders are not used: {class_names.listed(found.hidden)}")
     if found.others:
         notes.append(f"files without a picture's ending are not used: {found.others}")
-    trained = {label for split, label in present if split == "train"}
-    for split in sorted(set(folders) & {"val", "test"}) if trained else ():
-        if lacking := sorted(trained - {label for place, label in present if place == split}):
-            all_of_them = "any class" if len(lacking) == len(trained) else _shown(lacking)
-            notes.append(f"{split} has no pictures of: {all_of_them}")
+    notes += class_names.lacking_by_split(present, set(folders) & {"val", "test"})
     return tuple(notes)
-
-
-def _shown(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(printable(name) for name in names[:_SHOWN]) + more

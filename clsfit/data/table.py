@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from clsfit.data import class_names
 from clsfit.errors import DataError, printable
 
 SPLITS = ("train", "val", "test")
 """The names of splits; a row without one has the empty text."""
-
-_SHOWN = 5  # classes that a message names
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,11 +82,9 @@ class SampleTable:
         if self.classes == tuple(classes):
             return self
         place = {name: index for index, name in enumerate(classes)}
-        if unknown := [name for name in self.classes if name not in place]:
-            raise DataError(
-                f"the model does not know {len(unknown)} of the classes",
-                f"classes {', '.join(printable(name) for name in unknown[:_SHOWN])}",
-                f"it knows {', '.join(printable(name) for name in classes[: 2 * _SHOWN])}",
+        if unknown := class_names.unknown({("", name) for name in self.classes}, classes):
+            raise class_names.refusal(
+                unknown, "the model", "the data set's classes", classes, "judge it on its own classes"
             )
         index = np.array([place[name] for name in self.classes], dtype=np.int64)
         targets = np.where(self.targets >= 0, index[self.targets], -1)

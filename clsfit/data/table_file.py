@@ -11,10 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from clsfit import endings
-from clsfit.data import table_jsonl, table_text
+from clsfit.data import class_names, table_jsonl, table_text
 from clsfit.data.columns import GUESSED, Columns
 from clsfit.data.decode import PictureError
-from clsfit.data.layout import alike
 from clsfit.data.reading import read_regular
 from clsfit.data.sources import PictureFiles
 from clsfit.data.table import SampleTable
@@ -77,7 +76,7 @@ def table_file(path: Path, *, classes: Sequence[str] | None = None, columns: Col
     files = _Files(name, os.path.abspath(root), rows)
     known = tuple(classes) if classes is not None else _classes(name, rows)
     place = {"": -1} | {label: i for i, label in enumerate(known)}
-    _check_known(name, rows, place, "the model" if classes is not None else "training")
+    _check_known(name, rows, known, "the model" if classes is not None else "training")
     table = SampleTable(
         paths=tuple(rows.paths),
         classes=known,
@@ -89,7 +88,7 @@ def table_file(path: Path, *, classes: Sequence[str] | None = None, columns: Col
     unused = ", ".join(printable(column) for column in rows.unused[:_SHOWN])
     more = f" and {len(rows.unused) - _SHOWN} more" if len(rows.unused) > _SHOWN else ""
     notes = [f"columns that are not used: {unused}{more}"] if unused else []
-    return TableSource(root, table, files, [*notes, *alike(known)])
+    return TableSource(root, table, files, [*notes, *_lacking(rows), *class_names.alike(known)])
 
 
 class _Files:
@@ -169,15 +168,21 @@ def _classes(name: str, rows: Rows) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _check_known(name: str, rows: Rows, known: dict[str, int], who: str) -> None:
-    unknown = sorted(set(rows.labels) - set(known))
-    if unknown:
-        line = rows.lines[rows.labels.index(unknown[0])]
-        named = ", ".join(printable(label) for label in unknown[:_SHOWN])
-        more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
-        classes = ", ".join(printable(label) for label in [label for label in known if label][:_SHOWN])
-        raise DataError(
-            f"{who} does not know the {'class' if len(unknown) == 1 else 'classes'} {named}{more}",
-            f"{printable(name)}, line {line}",
-            f"correct the label or remove the rows; known: {classes}{', ...' if len(known) > _SHOWN + 1 else ''}",
+def _present(rows: Rows) -> set[tuple[str, str]]:
+    """Split and label of what has a label."""
+    splits = rows.splits or [""] * len(rows.labels)
+    return {(split, label) for split, label in zip(splits, rows.labels, strict=True) if label}
+
+
+def _check_known(name: str, rows: Rows, classes: Sequence[str], who: str) -> None:
+    if unknown := class_names.unknown(_present(rows), classes):
+        line = rows.lines[next(row for row, label in enumerate(rows.labels) if label in unknown)]
+        raise class_names.refusal(
+            unknown, who, f"{printable(name)}, line {line}", classes, "correct the label or remove the rows"
         )
+
+
+def _lacking(rows: Rows) -> tuple[str, ...]:
+    """A line for each split that lacks classes of training; of one with unlabelled rows nobody knows."""
+    unlabelled = {split for split, label in zip(rows.splits, rows.labels, strict=False) if not label}
+    return class_names.lacking_by_split(_present(rows), set(rows.splits) - unlabelled)

@@ -106,7 +106,7 @@ def test_optional_columns(write: Write) -> None:
     assert table.weights is not None
     assert table.weights.tolist() == [1, 0.5, 2, 0]
     assert table.targets.tolist() == [0, 1, -1, 1]
-    assert source.notes == ("columns that are not used: width",)
+    assert source.notes == ("columns that are not used: width", "val has no pictures of: cat")
     bare = table_file(write(GOOD)).table()
     assert bare.weights is None
     assert bare.groups == ()
