@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -104,15 +105,16 @@ class _Files:
     """
 
     def __init__(self, name: str, root: str, rows: Rows) -> None:
-        self._root, self._top = root, os.path.realpath(root)
+        self._top = os.path.realpath(root)
+        self._within = root.rstrip(os.sep) + os.sep  # what the paths that lead into the table's folder begin with
         self._folders: dict[str, bool] = {}  # whether it stays in the data set, for each that holds a picture
         self.absent: dict[int, str] = {}
         seen: dict[str, int] = {}
         faults: list[tuple[str, str]] = []
-        sizes, times = [0] * len(rows.paths), [0] * len(rows.paths)
+        sizes, times = (array("q", bytes(8 * len(rows.paths))) for _ in range(2))
         for row, path in enumerate(rows.paths):
-            full = os.path.normpath(os.path.join(root, path))
-            other = seen.setdefault(os.path.normcase(full), row)
+            full, place = self._places(path)
+            other = seen.setdefault(os.path.normcase(place), row)
             if other != row:
                 raise DataError(
                     f"the picture {printable(path)} is named twice",
@@ -138,9 +140,19 @@ class _Files:
         self.sizes: npt.NDArray[np.int64] = np.array(sizes, dtype=np.int64)
         self.times: npt.NDArray[np.int64] = np.array(times, dtype=np.int64)
 
+    def _places(self, path: str) -> tuple[str, str]:
+        """A path without detours, absolute, and relative to the table's folder where it leads into that.
+
+        Of a usual path, as there may be millions, nothing new is kept.
+        """
+        if path[0] not in "./\\" and ":" not in path and os.path.normpath(path) == path:
+            return self._within + path, path
+        full = os.path.normpath(os.path.join(self._within, path))
+        return full, full[len(self._within) :] if self._own(full) else full
+
     def _own(self, full: str) -> bool:
         """Whether a path leads into the table's folder, links aside."""
-        return full.startswith(self._root.rstrip(os.sep) + os.sep)
+        return full.startswith(self._within)
 
     def _look(self, full: str, state: os.stat_result, stays: bool) -> tuple[os.stat_result, str]:
         """A file's state, and why it is refused; a link stays in the table's folder, or outside of it in its own."""

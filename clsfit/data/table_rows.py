@@ -160,16 +160,18 @@ def _fill(name: str, rows: Rows, cells: Mapping[str, list[str]]) -> None:
     rows.paths = cells["path"]
     rows.labels = [cell.strip() for cell in cells["label"]]
     groups = [cell.strip() for cell in cells.get("group", ())]
-    _refuse_first(
-        name,
-        rows,
-        rows.paths,
-        lambda cell: not cell.strip(),
-        "the path is empty",
-        "name the picture, or remove the row",
-    )
+    if not all(map(str.strip, rows.paths)):
+        _refuse_first(
+            name,
+            rows,
+            rows.paths,
+            lambda cell: not cell.strip(),
+            "the path is empty",
+            "name the picture, or remove the row",
+        )
     for column in cells.values():
-        _refuse_first(name, rows, column, lambda cell: len(cell) > LONGEST, f"a cell is longer than {LONGEST:,}")
+        if max(map(len, column)) > LONGEST:
+            _refuse_first(name, rows, column, lambda cell: len(cell) > LONGEST, f"a cell is longer than {LONGEST:,}")
     rows.splits = [_SPLITS.get(cell.strip().lower(), "?") for cell in cells.get("split", ())]
     if "?" in rows.splits:
         place = rows.splits.index("?")
@@ -190,9 +192,10 @@ def _fill(name: str, rows: Rows, cells: Mapping[str, list[str]]) -> None:
         "only pictures whose split is test may have none",
     )
     if any(groups):
-        _refuse_first(
-            name, rows, groups, lambda cell: not cell, "the group is empty", "name one in every row, or in none"
-        )
+        if not all(groups):
+            _refuse_first(
+                name, rows, groups, lambda cell: not cell, "the group is empty", "name one in every row, or in none"
+            )
         rows.groups = groups
     rows.weights = [_weight(cell) for cell in cells.get("weight", ())]
     _refuse_first(
