@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,8 @@ from clsfit.data.table_text import read_rows
 from clsfit.data.walk import inside
 from clsfit.errors import ConfigError, DataError, printable
 from clsfit.storage.rundir import csv_line
+
+_NO_TEXT = re.compile("[\ud800-\udfff]")  # bytes of a name that are no UTF-8
 
 
 def divided(
@@ -87,20 +92,21 @@ def written(source: Any, table: SampleTable, place: Path) -> bytes:
             "a table names pictures by their files, and these are in none", "argument DATA", "name a folder or a table"
         )
     base, root = os.path.abspath(place.parent), os.path.abspath(source.root)
-    rows = split.to_rows(table)
-    _check_links([row["path"] for row in rows], root, base)
-    for row in rows:
-        row["path"] = _relative(row["path"], root, base)
-    columns = ["path", "label", "group", "split"]
+    _check_links(table.paths, root, base)
+    folders = functools.cache(functools.partial(_relative, root=root, base=base))
+    columns = {
+        "path": [_moved(path, folders) for path in table.paths],
+        "label": table.labels(),
+        "group": table.groups or ("",) * len(table),
+        "split": table.splits,
+    }
     if table.weights is not None:
-        columns.append("weight")
-        for row, weight in zip(rows, table.weights.tolist(), strict=True):
-            row["weight"] = repr(weight)
-    lines = [csv_line(columns), *(csv_line(row[column] for column in columns) for row in rows)]
-    return _checked("".join(lines), rows, place)
+        columns["weight"] = [repr(weight) for weight in table.weights.tolist()]
+    text = csv_line(columns) + "".join(map(csv_line, zip(*columns.values(), strict=True)))
+    return _checked(text, columns, place)
 
 
-def _check_links(paths: list[str], root: str, base: str) -> None:
+def _check_links(paths: Sequence[str], root: str, base: str) -> None:
     """A table's reader follows links within the table's folder only, or, outside of that, within their own."""
     top = os.path.realpath(base)
     for path in paths:
@@ -115,34 +121,43 @@ def _check_links(paths: list[str], root: str, base: str) -> None:
                 )
 
 
-def _checked(text: str, rows: list[dict[str, str]], place: Path) -> bytes:
-    """``text`` as bytes, once it has been read back as ``rows``."""
-    wrong = next((row["path"] for row in rows if any(not _is_text(cell) for cell in row.values())), None)
-    if wrong is not None:
+def _checked(text: str, columns: Mapping[str, Sequence[str]], place: Path) -> bytes:
+    """``text`` as bytes, once it has been read back as ``columns``."""
+    rows = zip(*columns.values(), strict=True)
+    if not _is_text(text):
+        wrong = next(row[0] for row in rows if not all(map(_is_text, row)))
         raise DataError(
             "a name is no text, so a table cannot hold it", printable(wrong), "rename it, or train on the folder"
         )
     data = text.encode()
     read = read_rows(os.fspath(place), data)
-    now = zip(read.paths, read.labels, read.groups or [""] * len(rows), read.splits, strict=True)
-    for row, cells in zip(rows, now, strict=True):
-        if cells != (row["path"], row["label"], row["group"], row["split"]):
+    now = zip(read.paths, read.labels, read.groups or [""] * len(read.paths), read.splits, strict=True)
+    for (path, label, group, name, *_), cells in zip(rows, now, strict=True):
+        if cells != (path, label, group, name):
             raise DataError(
                 "a name would be read back from a table as another one",
-                f"{printable(row['path'])}, label {printable(row['label'])!r}, group {printable(row['group'])!r}",
+                f"{printable(path)}, label {printable(label)!r}, group {printable(group)!r}",
                 "rename it: blanks at its ends do not count in a table",
             )
     return data
 
 
-def _is_text(cell: str) -> bool:
-    return not any("\ud800" <= c <= "\udfff" for c in cell)
+def _is_text(text: str) -> bool:
+    return _NO_TEXT.search(text) is None
 
 
-def _relative(path: str, root: str, base: str) -> str:
+def _moved(path: str, folders: Callable[[str], str]) -> str:
+    """A path relative to DATA as one relative to the table's folder; one that DATA names absolutely stays so."""
     if os.path.isabs(path):
         return path
-    full = os.path.join(root, path)
+    above, slash, name = path.rpartition("/")
+    folder = folders(above + slash)
+    return f"{folder}/{name}" if folder != "." else name
+
+
+def _relative(folder: str, root: str, base: str) -> str:
+    """A folder of DATA, relative to the table's."""
+    full = os.path.join(root, folder)
     try:
         return os.path.relpath(full, base).replace(os.sep, "/")
     except ValueError:  # on another drive

@@ -38,6 +38,7 @@ CONFIG, ENVIRONMENT, SPLIT, METRICS, LOG, SUMMARY = (
 )
 CHECKPOINTS, LOCK = "checkpoints", ".lock"
 SPLIT_COLUMNS = ("path", "label", "group", "split")
+_QUOTED = re.compile('[,"\r\n]')
 _TEMPORARY = re.compile(re.escape(durable.TEMPORARY) + "[0-9a-f]{16}")
 
 
@@ -278,7 +279,7 @@ def csv_line(cells: Iterable[str]) -> str:
 
 
 def _quoted(cell: str) -> str:
-    return '"' + cell.replace('"', '""') + '"' if set(cell) & set(',"\r\n') else cell
+    return '"' + cell.replace('"', '""') + '"' if _QUOTED.search(cell) else cell
 
 
 def _physical_lines(text: str) -> list[str]:
