@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
@@ -64,10 +65,14 @@ class PictureFiles:
         """At most the first ``length`` bytes of picture ``row``; raises as :meth:`read`."""
         return read_regular(os.path.join(self.root, self._table.paths[row]), length)
 
+    @functools.cached_property
+    def _place(self) -> str:
+        return os.path.realpath(self.root)
+
     def stamp(self, rows: npt.NDArray[np.int64]) -> str:
         """Hash over place, size and time of change of the files of ``rows``: 64 hex digits."""
         names = "\0".join(self._table.paths[row] for row in rows.tolist())
-        digest = hashlib.sha256(os.fsencode(os.path.realpath(self.root)) + b"\0")
+        digest = hashlib.sha256(os.fsencode(self._place) + b"\0")
         digest.update(names.encode("utf-8", "surrogateescape"))
         digest.update(self.sizes_bytes[rows].astype("<i8").tobytes())
         digest.update(self._times[rows].astype("<i8").tobytes())

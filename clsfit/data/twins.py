@@ -44,6 +44,7 @@ _COARSE = 16
 _LIMITS = ((256, 64, 0.12, 8.0), (128, 32, 0.12, 8.0), (0, 16, 0.2, 16.0))
 """From this short side on: the thumbnail's side, the limit relative to the contrast, the limit for a cell."""
 _GREY, _COLOUR = 3.5, 7.5
+_GREY_SLACK = 3.0  # the mean over fewer cells is no larger, but for rounding, and another thumbnail's side
 _CHUNK = 256  # canvases, or pictures to confirm, per piece of work
 _QUERIES = 2048
 _NEIGHBOURS = 128  # rows to each side in the sorted order that are looked at
@@ -114,6 +115,20 @@ def within(signatures: Floats, flat: npt.NDArray[np.bool_], alike: Alike, worker
 def same_or_mirrored(one: Canvas, other: Canvas) -> bool:
     """Whether two canvases, uint8 [H, W, C] of the same C, show one picture, mirrored left to right or not."""
     return unlikeness(one, other) <= 1 or unlikeness(one, np.ascontiguousarray(other[:, ::-1])) <= 1
+
+
+def grey(canvas: Canvas) -> npt.NDArray[np.uint8]:
+    """[64] grey levels of the cells of 8x8 of a canvas, uint8 [H, W, C]: what :func:`may_be_same` compares."""
+    cells = _cell_means(_thumbnail(canvas, _COARSE)).mean(axis=2).reshape(8, 2, 8, 2).mean(axis=(1, 3))
+    levels: npt.NDArray[np.uint8] = np.rint(cells).astype(np.uint8).reshape(-1)
+    return levels
+
+
+def may_be_same(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> bool:
+    """Whether :func:`same_or_mirrored` can be true of two canvases, by their :func:`grey`; seldom where it is not."""
+    first, second = one.astype(np.int16).reshape(8, 8), other.astype(np.int16).reshape(8, 8)
+    plain, mirrored = (float(np.abs(first - cells).mean()) for cells in (second, second[:, ::-1]))
+    return min(plain, mirrored) <= _GREY + _GREY_SLACK
 
 
 def signature(canvas: Canvas) -> tuple[Floats, bool]:

@@ -277,3 +277,23 @@ def test_a_mirrored_signature_is_that_of_the_mirrored_picture(side: int) -> None
     mirrored, _ = twins.signature(np.ascontiguousarray(pixels[:, ::-1]))
     assert np.abs(plain * twins._MIRROR - mirrored).max() < 2
     assert np.abs(plain - mirrored).max() > 8
+
+
+@pytest.mark.parametrize("again", AGAIN)
+@pytest.mark.parametrize("height", [40, 130, 300])
+def test_the_quick_look_at_two_pictures_denies_no_pair_that_is_one(encode: Encode, again: str, height: int) -> None:
+    prepare, confirmed = Prepare(3, 256), 0
+    for seed in range(6):
+        image = scene(seed, height, height * 4 // 3)
+        first = prepare(encode(image))
+        for second in (canvas := prepare(AGAIN[again](image, encode)), np.ascontiguousarray(canvas[:, ::-1])):
+            if twins.same_or_mirrored(first, second):
+                confirmed += 1
+                assert twins.may_be_same(twins.grey(first), twins.grey(second))
+    assert confirmed, "there was nothing to deny"
+
+
+def test_the_quick_look_denies_most_pairs_that_are_two_pictures() -> None:
+    grey = [twins.grey(np.asarray(scene(seed))) for seed in range(20)]
+    pairs = [(one, other) for one in range(20) for other in range(one)]
+    assert sum(twins.may_be_same(grey[one], grey[other]) for one, other in pairs) < len(pairs) / 20

@@ -59,7 +59,7 @@ def find(source: Any, looks: Looks, judged: dict[bytes, bool], workers: int) -> 
         if (before := first.setdefault(digests[row], row)) != row:
             exact[row] = before
     single = np.array(list(first.values()), dtype=np.int64)
-    compare = _Comparison(source, digests, judged)
+    compare = _Comparison(source, looks, digests, judged)
     near = twins.within(
         looks["signature"][single],
         looks["flat"][single],
@@ -93,11 +93,13 @@ def described(pairs: Sequence[Found], table: SampleTable, splits: Sequence[str])
 class _Comparison:
     """Whether two rows show one picture, decoded again where that was never asked of their bytes."""
 
-    def __init__(self, source: Any, digests: Sequence[bytes], judged: dict[bytes, bool]) -> None:
-        self._source, self._digests, self._judged = source, digests, judged
+    def __init__(self, source: Any, looks: Looks, digests: Sequence[bytes], judged: dict[bytes, bool]) -> None:
+        self._source, self._grey, self._digests, self._judged = source, looks["grey"], digests, judged
         self._canvas = functools.lru_cache(maxsize=_HELD)(self._made)
 
     def __call__(self, one: int, other: int) -> bool:
+        if not twins.may_be_same(self._grey[one], self._grey[other]):
+            return False
         key = b"".join(sorted((self._digests[one], self._digests[other])))
         if key not in self._judged:
             try:

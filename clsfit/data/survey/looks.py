@@ -31,9 +31,10 @@ LOOK = np.dtype(
         ("format", "S8"),
         ("mode", "S8"),
         ("signature", "<f4", (16,)),
+        ("grey", "u1", (64,)),
     ]
 )
-"""What is kept of a picture, 148 bytes."""
+"""What is kept of a picture, 212 bytes."""
 
 Looks = npt.NDArray[np.void]
 """[N] records of :data:`LOOK`."""
@@ -89,7 +90,9 @@ def _fill(look: Any, picture: bytes | npt.NDArray[np.uint8]) -> None:
         PictureError: it is no picture, or a torn one.
     """
     look["digest"] = np.void(_digest(picture))
-    look["signature"], look["flat"] = twins.signature(PREPARE(picture))  # first: it checks what is no file
+    canvas = PREPARE(picture)  # first: it checks what is no file
+    look["signature"], look["flat"] = twins.signature(canvas)
+    look["grey"] = twins.grey(canvas)
     header = _header(picture)
     look["height"], look["width"] = header.height, header.width
     look["format"], look["mode"] = header.format.encode(), header.mode.encode()

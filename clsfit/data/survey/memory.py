@@ -22,7 +22,7 @@ from clsfit.data import cache as files
 from clsfit.data.survey.duplicates import Found
 from clsfit.data.survey.looks import BAD, LOOK, PREPARE, Looks
 
-_MEANING = 1  # to be raised where the same file would get another look, or a pair another verdict
+_MEANING = 2  # to be raised where the same file would get another look, or a pair another verdict
 
 
 @dataclass(frozen=True, eq=False)
