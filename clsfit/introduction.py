@@ -24,6 +24,7 @@ def introduction(config: Config, intake: Intake, run: Run) -> list[str]:
     chosen = ", ".join(f"{slot} {config.one(slot).name}" for slot in ("model", "loss", "optimizer", "scheduler"))
     return [
         f"data: {parts} pictures; training classes: {', '.join(shown[:12])}{more}",
+        *([intake.found] if intake.found else []),
         f"input: {height}x{width}, {colour}; {run.train.loader.describe()}",
         f"{chosen}; {run.device}, {settings.precision}{ranks}, threads {settings.threads}, seed {settings.seed}",
         *run.notes,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Literal
 
@@ -16,6 +16,12 @@ _OPTION = "option --loss.class_weights"
 _BETA = 0.999  # one of those that the paper tries
 
 Wish = Literal["balanced", "effective", "sqrt"] | Mapping[str, float] | None
+
+
+def imbalance_ratio(counts: Iterable[int]) -> float:
+    """The largest of the classes' numbers of pictures over the smallest that is not 0; 1 where all are."""
+    numbers = [number for number in counts if number]
+    return max(numbers) / min(numbers) if numbers else 1.0
 
 
 def effective_numbers(counts: npt.ArrayLike, beta: float) -> npt.NDArray[np.float64]:

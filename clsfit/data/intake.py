@@ -17,6 +17,7 @@ from clsfit.data import (
     canvases,
     checks,
     folds,
+    glance,
     group_split,
     groups,
     headers,
@@ -67,6 +68,7 @@ class Intake:
         left_out: paths of unreadable pictures, left out by ``--skip-bad``.
         fingerprint: hash over paths, labels and sizes in bytes.
         notes: one line each on the groups, how they were split, and pictures in two splits.
+        found: what was found, in one line; empty where it was said when the run was started.
     """
 
     table: SampleTable
@@ -77,6 +79,7 @@ class Intake:
     left_out: tuple[str, ...]
     fingerprint: str
     notes: tuple[str, ...] = ()
+    found: str = ""
 
 
 def take_in(
@@ -142,9 +145,12 @@ def take_in(
     own_val = len(table.rows("val")) > 0
     table = _divided(table, wishes, recorded, accept_changes)
     notes += group_split.describe(table) if table.groups else ()
+    found = ""
     if recorded is None or accept_changes:  # else it was said when the run was started
-        notes += leaks.describe(source, table, wishes.workers, scan.digests, canvases=made, strict=strict)
-    return Intake(table, made, prepare, size, own_val, left_out, fingerprint, notes)
+        doubles = leaks.look(source, table, wishes.workers, scan.digests, canvases=made, strict=strict)
+        notes += doubles.lines
+        found = glance.line(table, doubles.groups, whole=doubles.whole)
+    return Intake(table, made, prepare, size, own_val, left_out, fingerprint, notes, found)
 
 
 def _divided(

@@ -60,7 +60,9 @@ Alike = Callable[[int, int], bool]
 """Whether two rows show the same picture; called by several threads at once."""
 
 
-def find(table: SampleTable, canvases: Canvases, workers: int) -> dict[int, int]:
+def find(
+    table: SampleTable, canvases: Canvases, workers: int, known: tuple[Floats, npt.NDArray[np.bool_]] | None = None
+) -> dict[int, int]:
     """Row -> a row of an earlier split (train, val, test) whose canvas shows the same picture.
 
     Takes memory for 20 numbers a row, whatever the pictures have in common. A picture with hundreds of near
@@ -70,18 +72,19 @@ def find(table: SampleTable, canvases: Canvases, workers: int) -> dict[int, int]
         table: rows with a split each.
         canvases: by row of ``table``, not of tier "stream".
         workers: threads; 0 reads in the caller's.
+        known: the :func:`signatures` of ``canvases``, where they are.
     """
     splits = [table.rows(name) for name in SPLITS]
     if sum(len(rows) > 0 for rows in splits) < 2:
         return {}
-    signatures, flat = _signatures(canvases, workers)
+    seen, flat = known or signatures(canvases, workers)
     found: dict[int, int] = {}
     for number in range(1, len(SPLITS)):
         earlier = np.concatenate(splits[:number])
         earlier, later = earlier[~flat[earlier]], splits[number][~flat[splits[number]]]
         near = {
             int(later[query]): earlier[rows].tolist()
-            for query, rows in _neighbours(signatures[earlier], signatures[later], _CONFIRMED)
+            for query, rows in _neighbours(seen[earlier], seen[later], _CONFIRMED)
         }
         found |= _confirmed(canvases, near, workers)
     return dict(sorted(found.items()))
@@ -166,8 +169,13 @@ def unlikeness(one: Canvas, other: Canvas) -> float:
     )
 
 
-def _signatures(canvases: Canvases, workers: int) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """[N, 16] coefficients in grey levels, and [N] whether a canvas is flat."""
+def signatures(canvases: Canvases, workers: int) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """[N, 16] coefficients in grey levels, and [N] whether a canvas is flat. Equal canvases have equal ones.
+
+    Args:
+        canvases: not of tier "stream".
+        workers: threads; 0 reads in the caller's.
+    """
     number = len(canvases.sizes)
     coefficients = np.zeros((number, _WAVES * _WAVES), dtype=np.float32)
     contrast = np.zeros(number, dtype=np.float32)

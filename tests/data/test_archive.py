@@ -105,7 +105,7 @@ def test_stamps_are_of_the_rows(equal: Any, pack: Pack) -> None:
 def test_the_same_picture_in_two_splits_is_found(make_tree: Tree, picture: Any, pack: Pack, kind: str) -> None:
     content = {f"train/{c}/{i}.png": picture(10 * ord(c) + i) for c in "ab" for i in range(3)}
     here = archive(pack(make_tree(content | {"val/a/again.png": picture(10 * ord("b") + 1)}), kind))
-    lines = leaks.describe(here, here.table(), 0)
+    lines = leaks.look(here, here.table(), 0).lines
     assert len(lines) == 1
     assert "val/a/again.png (val) = train/b/1.png (train)" in lines[0]
 

@@ -31,13 +31,13 @@ CONTENT = {
 @pytest.mark.parametrize("workers", [0, 2])
 def test_what_differs_late_or_lies_in_one_split_is_none(make_tree: Tree, workers: int) -> None:
     source = folder(make_tree(CONTENT))
-    assert leaks.describe(source, source.table(), workers) == ()
+    assert leaks.look(source, source.table(), workers).lines == ()
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_same_bytes_are_named_with_their_splits(make_tree: Tree, workers: int) -> None:
     source = folder(make_tree(CONTENT | {"val/cat/c.png": HEAD + b"a"}))
-    (line,) = leaks.describe(source, source.table(), workers)
+    (line,) = leaks.look(source, source.table(), workers).lines
     assert "1 picture is in two splits, byte for byte" in line
     assert line.endswith("val/cat/c.png (val) = train/cat/a.png (train)")
 
@@ -45,7 +45,7 @@ def test_the_same_bytes_are_named_with_their_splits(make_tree: Tree, workers: in
 def test_a_picture_that_vanishes_meanwhile_is_left_out(make_tree: Tree) -> None:
     source = folder(make_tree(CONTENT | {"val/cat/c.png": HEAD + b"a", "val/dog/d.png": b"other"}))
     (Path(source.root) / "train/dog/b.png").unlink()
-    (line,) = leaks.describe(source, source.table(), 0)
+    (line,) = leaks.look(source, source.table(), 0).lines
     assert "1 picture is" in line
     assert "b.png" not in line
 
@@ -66,7 +66,7 @@ def test_equal_pictures_are_found_by_known_digests(make_tree: Tree, opened: list
     )
     digests = checks.scan(source, source.table(), 0).digests if known else {}
     opened.clear()
-    (line,) = leaks.describe(source, source.table(), 0, digests)
+    (line,) = leaks.look(source, source.table(), 0, digests).lines
     assert "2 pictures are" in line
     assert "val/x/again.png (val) = train/x/small.png (train)" in line
     assert "val/y/large.png (val) = train/x/large.png (train)" in line
@@ -78,7 +78,7 @@ def test_digests_belong_to_the_rows_of_the_source(make_tree: Tree) -> None:
     source = folder(make_tree(content | {"val/x/1.png": b"same"}))
     digests = checks.scan(source, source.table(), 0).digests
     rest = source.table().select(np.arange(1, len(source.table())))
-    (line,) = leaks.describe(source, rest, 0, digests)
+    (line,) = leaks.look(source, rest, 0, digests).lines
     assert line.endswith("val/x/1.png (val) = train/x/1.png (train)")
 
 
@@ -115,7 +115,7 @@ def test_a_copy_is_one_byte_for_byte_and_what_was_encoded_again_is_told_too(
     divided: Callable[..., Any], cache: str
 ) -> None:
     source, made = divided(cache)
-    same, again = leaks.describe(source, source.table(), 0, canvases=made)
+    same, again = leaks.look(source, source.table(), 0, canvases=made).lines
     assert same.startswith("warning: 1 picture is in two splits, byte for byte, ")
     assert same.endswith(f": {COPY}")
     assert again.startswith("warning: 1 picture is in two splits, re-encoded, ")
@@ -125,23 +125,23 @@ def test_a_copy_is_one_byte_for_byte_and_what_was_encoded_again_is_told_too(
 def test_strict_refuses_what_would_be_warned_of(divided: Callable[..., Any]) -> None:
     source, made = divided("memory")
     with pytest.raises(DataError) as caught:
-        leaks.describe(source, source.table(), 0, canvases=made, strict=True)
+        leaks.look(source, source.table(), 0, canvases=made, strict=True)
     what, pairs, remedy = str(caught.value).splitlines()
     assert what == "2 pictures are in two splits, so scores would be too good"
     assert pairs == f"byte for byte: {COPY}; re-encoded: {AGAIN}"
     assert "--strict" in remedy
     alone = np.array([1, 2, 3, 5])
-    assert leaks.describe(source, source.table().select(alone), 0, canvases=made.select(alone), strict=True) == ()
+    assert leaks.look(source, source.table().select(alone), 0, canvases=made.select(alone), strict=True).lines == ()
 
 
 def test_what_is_not_looked_at_is_said(divided: Callable[..., Any]) -> None:
     source, made = divided("off")
-    same, unseen = leaks.describe(source, source.table(), 0, canvases=made)
+    same, unseen = leaks.look(source, source.table(), 0, canvases=made).lines
     assert COPY in same
     assert unseen.startswith("note: ")
     assert "re-encoded was not looked at" in unseen
     one_split = source.table().with_splits(["train"] * 6)
-    assert leaks.describe(source, one_split, 0, canvases=made) == ()
+    assert leaks.look(source, one_split, 0, canvases=made).lines == ()
 
 
 def test_a_resumed_run_is_strict_where_its_data_may_have_changed(divided: Callable[..., Any]) -> None:

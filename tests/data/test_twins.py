@@ -237,7 +237,7 @@ def test_within_pairs_all_that_hang_together_with_the_first(tmp_path: Path, enco
     mirrored = [encode(scene(0, 40, 40).transpose(Image.Transpose.FLIP_LEFT_RIGHT), "JPEG", quality=80)]
     pictures = [encode(scene(seed, 40, 40)) for seed in range(1, 20)] + kinds + mirrored
     made = prepared(pictures, tmp_path)
-    signatures, flat = twins._signatures(made, 0)
+    signatures, flat = twins.signatures(made, 0)
 
     def alike(one: int, other: int) -> bool:
         return twins.same_or_mirrored(made.get(one), made.get(other))

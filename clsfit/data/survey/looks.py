@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy.typing as npt
 
 from clsfit.data import twins
 from clsfit.data.checks import fault_of
+from clsfit.data.copies import digest_of
 from clsfit.data.decode import Header, PictureError, peek
 from clsfit.data.prepare import Prepare
 from clsfit.data.threads import Progress, over_rows
@@ -89,7 +89,7 @@ def _fill(look: Any, picture: bytes | npt.NDArray[np.uint8]) -> None:
     Raises:
         PictureError: it is no picture, or a torn one.
     """
-    look["digest"] = np.void(_digest(picture))
+    look["digest"] = np.void(digest_of(picture))
     canvas = PREPARE(picture)  # first: it checks what is no file
     look["signature"], look["flat"] = twins.signature(canvas)
     look["grey"] = twins.grey(canvas)
@@ -104,9 +104,3 @@ def _header(picture: bytes | npt.NDArray[np.uint8]) -> Header:
     gray = picture.ndim == 2 or picture.shape[2:] == (1,)
     height, width = picture.shape[:2]
     return Header(height, width, gray, "", "L" if gray else "RGB")
-
-
-def _digest(picture: bytes | npt.NDArray[np.uint8]) -> bytes:
-    if not isinstance(picture, np.ndarray):
-        return hashlib.sha256(picture).digest()
-    return hashlib.sha256(f"{picture.dtype}{picture.shape}".encode() + picture.tobytes()).digest()

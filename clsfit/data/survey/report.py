@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from clsfit.data.balance import imbalance_ratio
 from clsfit.data.survey import Survey, counts
 from clsfit.data.survey.duplicates import Duplicate
 from clsfit.data.survey.looks import GOOD
@@ -134,7 +135,7 @@ def _endings(found: Survey) -> Iterator[str]:
 
 
 def _balance(classes: dict[str, int]) -> Iterator[str]:
-    ratio = _ratio(classes)
+    ratio = imbalance_ratio(classes.values())
     if ratio >= _UNBALANCED:
         (most, many), (least, few) = max(classes.items(), key=_second), min(classes.items(), key=_second)
         yield (
@@ -145,11 +146,6 @@ def _balance(classes: dict[str, int]) -> Iterator[str]:
     if lonely:
         one = "class has" if len(lonely) == 1 else "classes have"
         yield f"{len(lonely):,} {one} one picture only, so it cannot be validated: {_listed(lonely, len(lonely))}"
-
-
-def _ratio(classes: dict[str, int]) -> float:
-    numbers = [number for number in classes.values() if number]
-    return max(numbers) / min(numbers) if numbers else 1.0
 
 
 def _second(item: tuple[str, int]) -> int:
@@ -165,7 +161,7 @@ def _classes(classes: dict[str, int]) -> str:
     ranked = sorted(classes.items(), key=_second, reverse=True)
     shown = ranked if len(ranked) <= _CLASSES else [*ranked[: _CLASSES // 2], ("...", 0), *ranked[-_CLASSES // 2 :]]
     named = ", ".join(f"{printable(name)} {number:,}" if number else name for name, number in shown)
-    return f"{len(classes):,}: {named}; imbalance ratio {_ratio(classes):.1f}"
+    return f"{len(classes):,}: {named}; imbalance ratio {imbalance_ratio(classes.values()):.1f}"
 
 
 def _sizes(good: Any) -> str:
