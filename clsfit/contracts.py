@@ -15,7 +15,7 @@ factory's signature lists them, and are never options:
 ``seed``               int, the run's seed
 ``params``             optimizers only: the parameter groups
 ``optimizer``          schedulers only: the optimizer
-``columns``            data sets only: :class:`clsfit.data.columns.Columns`, names that a user gives to columns
+``columns``            data sets only: a :class:`clsfit.data.columns.Columns`, the names of a table's columns
 =====================  =========================================================================
 
 All other keyword parameters are options; ``**kwargs`` receives nothing. The core itself gives every
@@ -277,7 +277,12 @@ class Callback(Protocol):
 
 
 class Dataset(Protocol):
-    """Pictures with labels, in DATA's place."""
+    """Pictures with labels, in DATA's place.
+
+    One that reads a table lists ``columns`` in its factory. By ``--path-column``, ``--label-column``,
+    ``--weight-column``, ``--group COLUMN`` and ``--split-by COLUMN`` users name columns, which it need not guess then;
+    one that its table lacks is a ``ConfigError``. For other data sets these options are refused before training.
+    """
 
     def table(self) -> SampleTable:
         """One row per picture; rows without a split are split by the core."""

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from clsfit.config import Config, Selection
+from clsfit.data.split_by import is_file
 from clsfit.errors import ConfigError, printable
 from clsfit.storage.rundir import LOG, SPLIT
 
@@ -26,18 +27,26 @@ def default_name(config: Config, resume: bool) -> Path:
 
 def keep_out_of_data(config: Config, output: Path) -> None:
     """Refuses a run directory in the data set, which clsfit never writes into, and a table among a run's files."""
+    place = output.resolve()
+    if config.settings.split_by is not None and is_file(config.settings.split_by):
+        _keep_table(place, config.settings.split_by, "says its split")
     if config.data_path is None:
         return
-    place, data = output.resolve(), Path(config.data_path).resolve()
+    data = Path(config.data_path).resolve()
     if place.is_relative_to(data):
         raise ConfigError(
             "the run directory would lie in the data set, where its files would be taken for data",
             f"{printable(str(output))} is below {printable(config.data_path)}",
             "give an -o outside of it",
         )
-    if data.parent == place and data.name in {SPLIT, LOG}:
+    _keep_table(place, config.data_path, "names its pictures")
+
+
+def _keep_table(place: Path, table: str, role: str) -> None:
+    path = Path(table).resolve()
+    if path.parent == place and path.name in {SPLIT, LOG}:
         raise ConfigError(
-            "the run would write over the table that names its pictures",
-            f"{printable(config.data_path)} has the name of a run's file",
+            f"the run would write over the table that {role}",
+            f"{printable(table)} has the name of a run's file",
             "give another -o, or rename the table",
         )

@@ -83,20 +83,35 @@ class Model:
         batch_size: int | None = None,
         workers: int | None = None,
         progress: bool = False,
+        path_column: str | None = None,
+        label_column: str | None = None,
+        weight_column: str | None = None,
+        split_by: str | None = None,
     ) -> Evaluation:
         """Judges the model on labelled pictures.
 
         Args:
-            data: a folder or a data set's name; None is the run's own data with its recorded split.
+            data: a folder or a data set's name; None is the run's own data with its columns and its recorded split.
             split: train, val, test or all; by default val where there is one, else test, else all.
             batch_size: by default that of the training, so that the numbers are validation's to the bit.
             workers: decoding threads.
             progress: whether to show a bar on a terminal.
+            path_column: of the table that ``data`` is; None: by its usual names.
+            label_column: the same.
+            weight_column: the same.
+            split_by: what says the parts of ``data``: ``folder``, a column, or a table of its own; None: its own split.
 
         Raises:
+            ConfigError: an option without effect; a column is not there.
             DataError: the pictures cannot be used, or have a class that the model does not know.
         """
-        chosen, table, rows, loader = self._judged(data, split, workers)
+        options = {
+            "path_column": path_column,
+            "label_column": label_column,
+            "weight_column": weight_column,
+            "split_by": split_by,
+        }
+        chosen, table, rows, loader = self._judged(data, split, workers, options)
         bounds = batch_bounds(len(rows), batch_size or self.batch_size)
         batches = Reporter(int(progress)).bar(loader.batches(rows, bounds), len(bounds), "evaluate", "batch")
         judged: list[EvaluatedPicture] = []
@@ -147,10 +162,10 @@ class Model:
             raise_blamed(error, self._packages(), batch_size=batch_size or self.header["batch_size"])
 
     def _judged(
-        self, data: str | None, split: str | None, workers: int | None
+        self, data: str | None, split: str | None, workers: int | None, options: Mapping[str, str | None]
     ) -> tuple[str, SampleTable, npt.NDArray[np.int64], Loader]:
         """Which part is judged, the table, its rows [N] int64 of that part, and who loads them."""
-        source, table = labelled(data, self.path, self.class_names, self._plugins)
+        source, table = labelled(data, self.path, self.class_names, self._plugins, options)
         chosen = split or next((name for name in ("val", "test") if len(table.rows(name))), "all")
         rows = table.rows(chosen) if chosen != "all" else np.arange(len(table.paths))
         if not len(rows):

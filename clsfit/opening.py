@@ -6,65 +6,46 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from clsfit.config import Config, Selection, Settings, switches
-from clsfit.data.columns import GUESSED
+from clsfit.config import Config, Selection, Settings
+from clsfit.config.settings import COLUMNS
+from clsfit.data import split_by
+from clsfit.data.columns import GUESSED, Columns
 from clsfit.data.intake import Intake, Wishes, open_path, take_in
 from clsfit.data.processes import Decoders
 from clsfit.data.threads import workers_of
-from clsfit.endings import OWN
-from clsfit.errors import ConfigError
-from clsfit.making import make
-from clsfit.parameters import validate
-from clsfit.registry import Plugins
+from clsfit.errors import ConfigError, printable
+from clsfit.offered import open_offered
 
 
-def open_data(data: str | Selection | None) -> Any:
+def open_data(data: str | Selection | None, columns: Columns = GUESSED) -> Any:
     """The data set that a configuration names: a folder, an archive, a table, or a plugin's data set.
 
+    Args:
+        data: as :class:`Config` has it.
+        columns: names of a table's columns that are not guessed.
+
     Raises:
-        ConfigError: it names none.
+        ConfigError: it names none; a column is not there, or the data has no columns.
         ClsfitError: the data set cannot be used.
     """
     if data is None:
         raise ConfigError("no data to train on", "argument DATA", "name a folder, an archive, a table or a data set")
-    return make(data, filled()) if isinstance(data, Selection) else open_path(data)
+    if isinstance(data, Selection):
+        return open_offered(data, columns=columns)
+    return open_path(data, columns=columns)
 
 
-def open_named(data: str, plugins: Plugins, classes: Sequence[str] | None = None) -> Any:
-    """The data set that DATA names: what is at that path, or a data set of that name.
-
-    Args:
-        data: a path or a name.
-        plugins: among which a file's ending and a name are looked up.
-        classes: names in their order, as a model knows them.
-
-    Raises:
-        ClsfitError: there is none, or it cannot be used.
-    """
-    if not os.path.exists(data):
-        return make(Selection(data, {}, plugins.find("dataset", data)), filled(classes))
-    if (opener := plugins.opener(data)) is not None:
-        chosen = Selection(plugins.short_name(opener), validate(opener, {"path": data}, "--data"), opener)
-        return make(chosen, filled(classes))
-    if is_unknown(data):
-        raise plugins.refusal(data)
-    return open_path(data, classes)
+def columns_of(settings: Settings) -> Columns:
+    """What the core's options say of a table's columns."""
+    return split_by.columns_of(**{name: getattr(settings, name) for name in COLUMNS})
 
 
-def installed() -> Plugins:
-    """All plugins that are installed, but those that the environment switches off."""
-    off = switches()
-    return Plugins.discover(disable=off.disable, may_be_absent=off.standing, bundled_only=off.bundled_only)
-
-
-def is_unknown(data: str) -> bool:
-    """Whether DATA is a file that only a plugin could open."""
-    return os.path.isfile(data) and not data.lower().endswith(OWN)
-
-
-def filled(classes: Sequence[str] | None = None) -> dict[str, Any]:
-    """What the core fills into a data set's factory."""
-    return {"columns": GUESSED, "class_names": None if classes is None else tuple(classes)}
+def anchored(config: Config) -> Config:
+    """``config`` with absolute paths of DATA and of FILE in --split-by, so that a record says the same anywhere."""
+    config, given = config.anchored_data(), config.settings.split_by
+    if given is None or not split_by.is_file(given):
+        return config
+    return config.replace_settings(split_by=os.path.abspath(given))
 
 
 def wishes_of(settings: Settings) -> Wishes:
@@ -81,6 +62,7 @@ def wishes_of(settings: Settings) -> Wishes:
         group_regex=settings.group_regex,
         folds=settings.folds,
         fold=settings.fold,
+        split_by=settings.split_by,
     )
 
 
@@ -99,7 +81,7 @@ def take_in_wanted(
         PluginError: the code of a plugin's data set failed.
         ConfigError, DataError, ResourceError: as :func:`open_data` and :func:`clsfit.data.intake.take_in`.
     """
-    settings, source = config.settings, open_data(config.data)
+    settings, source = config.settings, open_data(config.data, columns_of(config.settings))
     for note in getattr(source, "notes", ()):
         say(f"note: {note}")
     try:
@@ -119,7 +101,8 @@ def take_in_wanted(
     # goes on has what its recipe said
     wished = "val_fraction" in config.explicit and settings.val_fraction != Settings().val_fraction
     if wished and recorded is None and (intake.own_val or settings.folds):
-        why = "--folds holds out a part for each fold" if settings.folds else "DATA has validation pictures of its own"
+        own = "DATA has" if settings.split_by is None else f"by --split-by {printable(settings.split_by)} there are"
+        why = "--folds holds out a part for each fold" if settings.folds else f"{own} validation pictures of its own"
         raise ConfigError(
             f"--val-fraction has no effect: {why}",
             "option --val-fraction",

@@ -44,6 +44,14 @@ def signature_parameters(target: Callable[..., Any]) -> tuple[Parameter, ...]:
     return tuple(found)
 
 
+def lists(target: Any, name: str) -> bool:
+    """Whether a factory's signature has a parameter of that name."""
+    try:
+        return name in inspect.signature(target).parameters
+    except (TypeError, ValueError):  # written in C, without a signature
+        return False
+
+
 def _writable(default: Any) -> bool:
     if isinstance(default, list | tuple):
         return all(map(_writable, default))

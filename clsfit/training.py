@@ -17,7 +17,7 @@ from clsfit.destination import default_name, keep_out_of_data
 from clsfit.distributed import launch
 from clsfit.errors import CheckpointError, ConfigError, DataError
 from clsfit.introduction import details, introduction
-from clsfit.opening import take_in_wanted
+from clsfit.opening import anchored, take_in_wanted
 from clsfit.registry import Plugins
 from clsfit.resume import Record, agree
 from clsfit.storage import checkpoints
@@ -73,7 +73,7 @@ def train_config(config: Config, plugins: Plugins, control: Control) -> TrainedR
     Raises:
         ClsfitError: see its subclasses; nothing that was saved before is lost.
     """
-    config = weights.anchored(config.anchored_data())
+    config = anchored(weights.anchored(config))
     place = launch.place()
     if place is not None:
         control = control if place.rank == 0 else replace(control, verbosity=-1)

@@ -41,6 +41,44 @@ Threads = Annotated[
     int | None,
     typer.Option("--threads", metavar="<n>", min=1, help="threads that compute, on a CPU", rich_help_panel=MACHINE),
 ]
+TABLES = "Tables"
+PathColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--path-column",
+        metavar="<column>",
+        help="a table's column that says where a picture is; without it, by its usual names",
+        rich_help_panel=TABLES,
+    ),
+]
+LabelColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--label-column",
+        metavar="<column>",
+        help="a table's column of the classes; without it, by its usual names",
+        rich_help_panel=TABLES,
+    ),
+]
+WeightColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--weight-column",
+        metavar="<column>",
+        help="a table's column of the pictures' weights; without it weight, if there",
+        rich_help_panel=TABLES,
+    ),
+]
+SplitBy = Annotated[
+    str | None,
+    typer.Option(
+        "--split-by",
+        metavar="<folder|column|file>",
+        help="what says the split: folders train, val, test, a table's column, or a table of its own (.csv)",
+        rich_help_panel=TABLES,
+        autocompletion=lambda: ["folder"],
+    ),
+]
 Debug = Annotated[bool, typer.Option("--debug", metavar="", help="show the traceback of an error")]
 Json = Annotated[bool, typer.Option("--json", metavar="", help="JSON on stdout, for scripts")]
 NoPlugins = Annotated[bool, typer.Option("--no-plugins", metavar="", help="load the bundled components only")]
@@ -72,6 +110,21 @@ def say_failed(plugins: Plugins) -> None:
     """One line on stderr for each plugin that could not be loaded."""
     for line in plugins.warnings():
         print(f"clsfit: warning: {line}", file=sys.stderr)
+
+
+def given_columns(**options: str | None) -> dict[str, str]:
+    """Those of ``path_column``, ``label_column``, ``weight_column``, ``group`` and ``split_by`` that were given.
+
+    Raises:
+        ConfigError: one names nothing.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    if not given:
+        return {}
+    from clsfit.config.settings import option_name, read_setting
+
+    read = {name: read_setting(name, value, f"option {option_name(name)}") for name, value in given.items()}
+    return {name: value for name, value in read.items() if value is not None}
 
 
 @contextmanager

@@ -223,7 +223,7 @@ def _open(data: str) -> Any:
         ClsfitError: there is none, or it cannot be used.
     """
     from clsfit.data.intake import open_path
-    from clsfit.opening import is_unknown, open_named
+    from clsfit.offered import is_unknown, open_named
 
     if is_unknown(data) or not os.path.exists(data):
         plugins = common.discover(no_plugins=False, disable=())

@@ -31,7 +31,18 @@ Given = Mapping[Option, Any]
 _DATA = frozenset(
     {
         *("input_size", "channels", "resize", "mean", "std", "val_fraction"),
-        *("group", "group_regex", "folds", "fold", "skip_bad", "cache"),
+        *(
+            "path_column",
+            "label_column",
+            "weight_column",
+            "split_by",
+            "group",
+            "group_regex",
+            "folds",
+            "fold",
+            "skip_bad",
+            "cache",
+        ),
     }
 )
 _SWITCHED = frozenset({"no_plugins", "disable_plugins"})
@@ -47,7 +58,8 @@ _COMPONENTS = {
 }
 _SETTINGS = frozenset(parameter.name for parameter in parameters())
 _SHOWN = 10
-_DEVICES = ("auto", "cpu", "cuda", "mps")
+_PROPOSED = {"device": ("auto", "cpu", "cuda", "mps"), "group": ("parent",), "split_by": ("ratio", "folder")}
+"""Values that completion offers, of settings that may have others."""
 
 
 @dataclass(frozen=True)
@@ -273,9 +285,9 @@ def _setting(parameter: Parameter, given: str | None) -> Option:
         option = replace(option, shape="switch", default=None)
     else:
         if name in {"device", "input_size"}:  # their help says more than their types
-            option = replace(
-                option, label="", complete=options.completer((d, "") for d in _DEVICES if name == "device")
-            )
+            option = replace(option, label="")
+        if name in _PROPOSED:
+            option = replace(option, complete=options.completer((value, "") for value in _PROPOSED[name]))
         option = replace(option, default=given or option.default or ("auto" if name in AUTO else None))
     return option
 

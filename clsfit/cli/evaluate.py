@@ -59,6 +59,10 @@ def evaluate(
             show_default=False,
         ),
     ] = [],  # noqa: B006 - typer's own way to say "none given"
+    path_column: common.PathColumn = None,
+    label_column: common.LabelColumn = None,
+    weight_column: common.WeightColumn = None,
+    split_by: common.SplitBy = None,
     batch_size: common.BatchSize = None,
     device: common.Device = "auto",
     workers: common.Workers = None,
@@ -68,12 +72,19 @@ def evaluate(
     def job() -> None:
         from clsfit.data.class_names import lacking
 
+        options = common.given_columns(
+            path_column=path_column, label_column=label_column, weight_column=weight_column, split_by=split_by
+        )
+        if options:
+            from clsfit.labelled import check_options
+
+            check_options(data, options)
         targets = _targets(fail_under)
         if predictions is not None:
             tables.format_of(predictions, "--predictions")
         loaded = common.load(model, device, threads)
         evaluation = loaded.evaluate(
-            data, split=split, batch_size=batch_size, workers=workers, progress=common.bar(alone=True)
+            data, split=split, batch_size=batch_size, workers=workers, progress=common.bar(alone=True), **options
         )
         _check_targets(targets, evaluation)
         what = evaluation.split if evaluation.split != "all" else "DATA"

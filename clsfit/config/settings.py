@@ -15,10 +15,17 @@ from clsfit.parameters import Parameter, beside, coerce, fields_of, shown
 AUTO = frozenset({"input_size", "channels", "mean", "std", "workers", "threads"})
 """Settings whose None is written ``auto``: found out from the pictures, the weights or the machine."""
 
+COLUMNS = ("path_column", "label_column", "weight_column", "group", "split_by")
+"""Settings that may name a column of a table."""
+
 _WRITTEN = {
     "input_size": "N or HxW",
     "device": "auto|cpu|cuda|cuda:N|mps",
-    "group": "parent or none",
+    "path_column": "column or none",
+    "label_column": "column or none",
+    "weight_column": "column or none",
+    "split_by": "ratio or folder or column or file or none",
+    "group": "parent or column or none",
     "group_regex": "pattern or none",
 }
 """Types whose hints do not say how a value is written."""
@@ -44,10 +51,18 @@ class Settings:
     ] = "short"
     mean: Annotated[tuple[float, ...] | None, "subtracted from pixels in [0, 1]: one number, or one per channel"] = None
     std: Annotated[tuple[float, ...] | None, "what pixels are divided by afterwards"] = None
+    path_column: Annotated[str | None, "a table's column that says where a picture is; none: by its usual names"] = None
+    label_column: Annotated[str | None, "a table's column of the classes; none: by its usual names"] = None
+    weight_column: Annotated[str | None, "a table's column of the pictures' weights; none: weight, if there"] = None
+    split_by: Annotated[
+        str | None,
+        "where the split comes from: ratio = divided anew, folder = folders train, val, test, a table's column, or a "
+        "table of its own (.csv); none: as DATA has it, else by ratio",
+    ] = None
     val_fraction: Annotated[float, "part of the training pictures held out for validation", Ge(0), Lt(1)] = 0.2
     group: Annotated[
-        Literal["parent", "none"] | None,  # "none" is how None is written, and never a value
-        "pictures of one group stay on one side of the split: parent = the folder they lie in",
+        str | None,
+        "pictures of one group stay on one side of the split: parent = the folder they lie in, or a table's column",
     ] = None
     group_regex: Annotated[
         str | None,
@@ -79,8 +94,14 @@ class Settings:
         if self.group is not None and self.group_regex is not None:
             raise ConfigError(
                 "--group and --group-regex both say what a group is",
-                f"--group {self.group}, --group-regex {printable(self.group_regex)}",
+                f"--group {printable(self.group)}, --group-regex {printable(self.group_regex)}",
                 "give one of them; none switches off what a file says",
+            )
+        if self.split_by == "ratio" and self.val_fraction == 0 and self.folds is None:
+            raise ConfigError(
+                "--split-by ratio divides the pictures anew, and --val-fraction 0 does not divide them",
+                "options --split-by, --val-fraction",
+                "leave one of them out",
             )
         if self.fold is not None and (self.folds is None or self.fold > self.folds):
             raise ConfigError(
@@ -148,6 +169,8 @@ def _problem(name: str, value: Any) -> str:
             re.compile(value)
         except re.error as error:
             return f"it is no pattern: {error}"
+    if name in COLUMNS and value is not None and not value.strip():
+        return "it names nothing"
     if name == "input_size" and min(value) < 1:
         return "a side is at least 1 pixel"
     if name in {"mean", "std"} and len(value) not in {1, 3}:

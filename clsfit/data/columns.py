@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from clsfit.errors import ConfigError, printable
+
 
 @dataclass(frozen=True, slots=True)
 class Columns:
@@ -13,7 +15,7 @@ class Columns:
         path: of the column that says where a picture is.
         label: of its class's name.
         group: of what must not be divided by a split.
-        split: of train, val or test.
+        split: of train, val or test; empty: of none, since the split comes from elsewhere.
         weight: of what its loss is multiplied by.
     """
 
@@ -26,7 +28,7 @@ class Columns:
     def given(self) -> dict[str, str]:
         """What a column is for -> its name, of those that are given."""
         named = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {meaning: name for meaning, name in named.items() if name is not None}
+        return {meaning: name for meaning, name in named.items() if name}
 
 
 GUESSED = Columns()
@@ -40,3 +42,21 @@ OPTIONS = {
     "weight": "--weight-column",
 }
 """The option that names the column for each of :class:`Columns`."""
+
+
+def refuse(columns: Columns, data: str) -> None:
+    """Refuses names of columns for data that has none.
+
+    Args:
+        columns: what was given.
+        data: what it was given for, printable.
+
+    Raises:
+        ConfigError: naming the option of the first of them.
+    """
+    for meaning, column in columns.given().items():
+        raise ConfigError(
+            f"{OPTIONS[meaning]} {printable(column)} names a column, but DATA is no table",
+            data,
+            "leave it out, or name a table",
+        )

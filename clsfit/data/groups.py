@@ -23,13 +23,14 @@ def assign(
     Args:
         table: with groups of its own, or none.
         group: ``"parent"``: the name of the folder that holds the picture, whatever lies above it, so
-            that one person's folders in two classes are one group. None: no wish.
+            that one person's folders in two classes are one group. Another name: the column from which the
+            table's groups are. None: no wish.
         group_regex: searched for in the path; its first group, or the whole match where it has none,
             is the group's name. None: no wish.
         val_fraction: as :func:`clsfit.data.split.hold_out`.
 
     Raises:
-        DataError: a picture has no group; a group has pictures in two of the splits that the table has;
+        DataError: a picture or the column has no group; a group has pictures in two of the splits that the table has;
             the holding folders are the class folders.
         ConfigError: there is no split that the groups could have to do with.
     """
@@ -43,11 +44,25 @@ def assign(
             f"option {option}",
             "leave one of them out",
         )
+    if group not in {None, "parent"}:
+        return _by_column(table, str(group)), ()
     names = _parents(table) if group is not None else _found(table.paths, str(group_regex))
     notes = (f"{option} is used, not the groups that DATA names itself",) if table.groups else ()
     table = SampleTable(table.paths, table.classes, table.targets, table.splits, names, table.weights)
     check_disjoint(table)
     return table, notes
+
+
+def _by_column(table: SampleTable, column: str) -> SampleTable:
+    """``table``, whose groups are those of the column."""
+    if not table.groups:
+        raise DataError(
+            f"--group {printable(column)}: the column names no group",
+            "every cell of it is empty",
+            "fill it in, or name another column",
+        )
+    check_disjoint(table)
+    return table
 
 
 def _found(paths: Sequence[str], regex: str) -> tuple[str, ...]:

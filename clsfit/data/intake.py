@@ -24,10 +24,11 @@ from clsfit.data import (
     leaks,
     sources,
     split,
+    split_by,
     table_file,
 )
 from clsfit.data.canvases import Canvases
-from clsfit.data.columns import GUESSED, OPTIONS, Columns
+from clsfit.data.columns import GUESSED, Columns, refuse
 from clsfit.data.prepare import Prepare
 from clsfit.data.processes import Decoders
 from clsfit.data.table import SampleTable
@@ -53,6 +54,7 @@ class Wishes:
     group_regex: str | None = None
     folds: int | None = None
     fold: int | None = None
+    split_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Intake:
         canvases: the pictures' canvases, by row of ``table``.
         prepare: how a canvas was made.
         input_size: (height, width) that the model sees.
-        own_val: whether the data set brings validation pictures of its own.
+        own_val: whether the data set, or where its split is from, brings validation pictures of its own.
         left_out: paths of unreadable pictures, left out by ``--skip-bad``.
         fingerprint: hash over paths, labels and sizes in bytes.
         notes: one line each on the groups, how they were split, and pictures in two splits.
@@ -116,7 +118,9 @@ def take_in(
     absent = getattr(source, "absent", {})
     if absent and not wishes.skip_bad:
         raise checks.refuse(absent, table.paths, remedy=table_file.ABSENT)
-    table, notes = groups.assign(table, wishes.group, wishes.group_regex, wishes.val_fraction)
+    divided = _divided_before(source, table, wishes, recorded)
+    table, notes = groups.assign(divided.table, wishes.group, wishes.group_regex, wishes.val_fraction)
+    notes = divided.notes + notes
     if table.groups and recorded is None:
         _held_out(table, wishes)  # groups that cannot be divided are told now
     scan = headers.look(
@@ -142,6 +146,7 @@ def take_in(
             raise checks.refuse(bad, table.paths)
         kept = _others(bad, len(table))
         table, made = table.select(kept), made.select(kept)
+    divided.check(bad)
     own_val = len(table.rows("val")) > 0
     table = _divided(table, wishes, recorded, accept_changes)
     notes += group_split.describe(table) if table.groups else ()
@@ -151,6 +156,24 @@ def take_in(
         notes += doubles.lines
         found = glance.line(table, doubles.groups, whole=doubles.whole)
     return Intake(table, made, prepare, size, own_val, left_out, fingerprint, notes, found)
+
+
+def _divided_before(
+    source: Any, table: SampleTable, wishes: Wishes, recorded: Sequence[Mapping[str, str]] | None
+) -> split_by.Divided:
+    """The table with the splits that are there before one is drawn: the data set's, or those an option asks for."""
+    groups_of_file = wishes.group is None and wishes.group_regex is None
+    if recorded is not None:
+        return split_by.Divided(split_by.with_recorded(table, recorded, wishes.split_by, groups=groups_of_file))
+    divided = split_by.divide(source, table, wishes.split_by, groups=groups_of_file, lenient=wishes.skip_bad)
+    split_by.check_trained(divided.table, wishes.split_by)
+    if wishes.folds is not None and wishes.split_by is not None and "val" in divided.table.splits:
+        raise ConfigError(
+            f"--folds has no effect: --split-by {printable(wishes.split_by)} says which pictures are for validation",
+            "options --folds, --split-by",
+            "leave one of them out",
+        )
+    return divided
 
 
 def _divided(
@@ -214,22 +237,12 @@ def open_path(data: str, classes: Sequence[str] | None = None, columns: Columns 
     """
     path = Path(data)
     if os.path.isdir(data) or not os.path.exists(data):  # unlike Path's, they take a name that no disk can hold
-        _refuse_columns(data, columns)
+        refuse(columns, printable(data))
         return sources.folder(path, classes=classes)
     name = path.name.lower()
     if name.endswith(archive.SUFFIXES):
-        _refuse_columns(data, columns)
+        refuse(columns, printable(data))
         return archive.archive(path, classes=classes)
     if name.endswith(table_file.SUFFIXES):
         return table_file.table_file(path, classes=classes, columns=columns)
     raise endings.refusal(data)
-
-
-def _refuse_columns(data: str, columns: Columns) -> None:
-    """Refuses names of columns for data that has none."""
-    for meaning, column in columns.given().items():
-        raise ConfigError(
-            f"{OPTIONS[meaning]} {printable(column)} names a column, but DATA is no table",
-            printable(data),
-            "leave it out, or name a table",
-        )

@@ -18,7 +18,7 @@ from clsfit.data.decode import PictureError
 from clsfit.data.reading import read_regular
 from clsfit.data.sources import PictureFiles
 from clsfit.data.table import SampleTable
-from clsfit.data.table_rows import Rows
+from clsfit.data.table_rows import NEEDED, Rows
 from clsfit.data.walk import inside, refusal
 from clsfit.errors import DataError, printable
 
@@ -63,16 +63,7 @@ def table_file(path: Path, *, classes: Sequence[str] | None = None, columns: Col
             link that leaves the table's folder; there is only one class; a row has a class that training
             (or ``classes``) has not.
     """
-    name = os.fspath(path)
-    try:
-        data = read_regular(name)
-    except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        raise DataError(f"the table cannot be read: {why}", printable(name)) from error
-    except PictureError as error:
-        raise DataError(f"the table cannot be read: it is {error}", printable(name)) from error
-    reader = table_jsonl if path.suffix.lower() in table_jsonl.SUFFIXES else table_text
-    rows = reader.read_rows(name, data, columns)
+    name, rows = os.fspath(path), rows_at(path, columns)
     root = os.path.dirname(name) or "."
     files = _Files(name, os.path.abspath(root), rows)
     known = tuple(classes) if classes is not None else _classes(name, rows)
@@ -89,7 +80,34 @@ def table_file(path: Path, *, classes: Sequence[str] | None = None, columns: Col
     unused = ", ".join(printable(column) for column in rows.unused[:_SHOWN])
     more = f" and {len(rows.unused) - _SHOWN} more" if len(rows.unused) > _SHOWN else ""
     notes = [f"columns that are not used: {unused}{more}"] if unused else []
+    if columns.split is not None and (other := [column for column in rows.unused if column.lower() == "split"]):
+        notes.append(f"the column {printable(other[0])} does not say the split: --split-by does")
     return TableSource(root, table, files, [*notes, *_lacking(rows), *class_names.alike(known)])
+
+
+def rows_at(path: Path, columns: Columns = GUESSED, needed: Sequence[str] = NEEDED) -> Rows:
+    """The rows of the table at ``path``; no other file is looked at.
+
+    Args:
+        path: a regular file.
+        columns: names of columns that are not guessed.
+        needed: what there must be columns for.
+
+    Raises:
+        ConfigError: a column of ``columns`` is not there.
+        DataError: the table cannot be read.
+    """
+    name = os.fspath(path)
+    try:
+        data = read_regular(name)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise DataError(f"the table cannot be read: {why}", printable(name)) from error
+    except PictureError as error:
+        raise DataError(f"the table cannot be read: it is {error}", printable(name)) from error
+    reader = table_jsonl if path.suffix.lower() in table_jsonl.SUFFIXES else table_text
+    rows: Rows = reader.read_rows(name, data, columns, needed)
+    return rows
 
 
 class _Files:

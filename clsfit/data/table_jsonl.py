@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from clsfit.data.columns import GUESSED, Columns
-from clsfit.data.table_rows import Rows, decoded, fault_at, places_of, rows_of
+from clsfit.data.table_rows import NEEDED, Rows, decoded, fault_at, places_of, rows_of
 from clsfit.errors import printable
 
 SUFFIXES = (".jsonl", ".ndjson")
@@ -19,7 +20,7 @@ LONGEST_LINE = 1 << 20
 _LINE_ENDS = re.compile(r"\r\n|\r|\n")  # str.splitlines also parts at characters that JSON texts may hold
 
 
-def read_rows(name: str, data: bytes, columns: Columns = GUESSED) -> Rows:
+def read_rows(name: str, data: bytes, columns: Columns = GUESSED, needed: Sequence[str] = NEEDED) -> Rows:
     """The rows of a table; blank lines are skipped.
 
     Texts, numbers, ``true`` and ``false`` are cells as they are written, ``null`` and a key that a line lacks are
@@ -29,6 +30,7 @@ def read_rows(name: str, data: bytes, columns: Columns = GUESSED) -> Rows:
         name: the table's path, for messages.
         data: its bytes: UTF-8, or UTF-16 with a byte order mark.
         columns: names that are not guessed.
+        needed: what there must be columns for.
 
     Raises:
         ConfigError: a column of ``columns`` is not there.
@@ -42,12 +44,12 @@ def read_rows(name: str, data: bytes, columns: Columns = GUESSED) -> Rows:
             lines.append(line)
     keys = list({key: None for one in objects for key in one})  # in the order in which they first come
     header = [key.strip() for key in keys]
-    places = places_of(name, header, columns) if lines else {}
+    places = places_of(name, header, columns, needed) if lines else {}
     cells = {
         column: [_cell(name, line, column, one.get(keys[place])) for line, one in zip(lines, objects, strict=True)]
         for column, place in places.items()
     }
-    return rows_of(name, header, places, lines, cells)
+    return rows_of(name, header, places, lines, cells, unlabelled=columns.split == "" or needed != NEEDED)
 
 
 def _object(name: str, line: int, text: str) -> dict[str, Any]:

@@ -15,6 +15,9 @@ PATHS = ("path", "file", "filename", "file_name", "filepath", "image", "image_pa
 LABELS = ("label", "class", "target", "category")
 """Names of the two columns that a table must have, in any case."""
 
+NEEDED = ("path", "label")
+"""What a table of pictures must have columns for."""
+
 LONGEST = 32_768
 """Characters of the longest cell that is read; no system has longer paths."""
 
@@ -74,16 +77,17 @@ def decoded(name: str, data: bytes) -> str:
     return text
 
 
-def places_of(name: str, header: Sequence[str], columns: Columns) -> dict[str, int]:
+def places_of(name: str, header: Sequence[str], columns: Columns, needed: Sequence[str] = NEEDED) -> dict[str, int]:
     """Where the columns stand, by what they are for: path, label, and those of group, split, weight that are there.
 
     Args:
         name: the table, for messages.
         header: the columns' names, in any case.
         columns: names that are not guessed; they are compared as they are written.
+        needed: what there must be columns for.
 
     Raises:
-        DataError: path or label is not there, or two columns may be the same thing.
+        DataError: one of ``needed`` is not there, or two columns may be the same thing.
         ConfigError: a column of ``columns`` is not there, or twice.
     """
     lower = [cell.lower() for cell in header]
@@ -95,6 +99,8 @@ def places_of(name: str, header: Sequence[str], columns: Columns) -> dict[str, i
     }
     places: dict[str, int] = {}
     for meaning, names in wanted.items():
+        if meaning == "split" and columns.split == "":
+            continue
         if meaning in given:
             places[meaning] = _place_of_given(name, header, meaning, given[meaning])
             continue
@@ -103,15 +109,16 @@ def places_of(name: str, header: Sequence[str], columns: Columns) -> dict[str, i
             raise DataError(
                 f"two columns may be the {meaning}: {' and '.join(printable(header[i]) for i in found[:2])}",
                 f"{printable(name)}; its columns: {_listed(header)}",
-                f"name it with {OPTIONS[meaning]}",
+                f"name it with {OPTIONS[meaning]}" if needed == NEEDED else "rename or remove one of them",
             )
         if found:
             places[meaning] = found[0]
-        elif meaning in {"path", "label"}:
+        elif meaning in needed:
             raise DataError(
                 f"the table has no column for the {meaning}",
                 f"{printable(name)}; its columns: {_listed(header)}",
-                f"name it one of: {', '.join(names)}; or say which it is with {OPTIONS[meaning]}",
+                f"name it one of: {', '.join(names)}"
+                + (f"; or say which it is with {OPTIONS[meaning]}" if needed == NEEDED else ""),
             )
     return places
 
@@ -133,7 +140,13 @@ def _listed(header: Sequence[str]) -> str:
 
 
 def rows_of(
-    name: str, header: Sequence[str], places: Mapping[str, int], lines: list[int], cells: Mapping[str, list[str]]
+    name: str,
+    header: Sequence[str],
+    places: Mapping[str, int],
+    lines: list[int],
+    cells: Mapping[str, list[str]],
+    *,
+    unlabelled: bool = False,
 ) -> Rows:
     """The rows, once each cell is checked.
 
@@ -143,6 +156,7 @@ def rows_of(
         places: of :func:`places_of`.
         lines: [N] where each row begins.
         cells: what a column is for -> [N] its cells.
+        unlabelled: whether rows may have no label, since another place says which are for test.
 
     Raises:
         DataError: there are no rows; with the line, where a cell is not as the manual says.
@@ -151,14 +165,14 @@ def rows_of(
         raise DataError("the table has no rows", printable(name), "add a row for each picture")
     used = set(places.values())
     rows = Rows(lines, unused=tuple(column for place, column in enumerate(header) if place not in used and column))
-    _fill(name, rows, cells)
+    _fill(name, rows, cells, unlabelled)
     return rows
 
 
-def _fill(name: str, rows: Rows, cells: Mapping[str, list[str]]) -> None:
+def _fill(name: str, rows: Rows, cells: Mapping[str, list[str]], unlabelled: bool) -> None:
     """Checks the cells and puts them into ``rows``."""
     rows.paths = cells["path"]
-    rows.labels = [cell.strip() for cell in cells["label"]]
+    rows.labels = [cell.strip() for cell in cells.get("label", ())]
     groups = [cell.strip() for cell in cells.get("group", ())]
     if not all(map(str.strip, rows.paths)):
         _refuse_first(
@@ -179,10 +193,10 @@ def _fill(name: str, rows: Rows, cells: Mapping[str, list[str]]) -> None:
             f"split {printable(cells['split'][place])!r} is not known",
             name,
             rows.lines[place],
-            f"write {', '.join(SPLIT_FOLDERS)}, or leave it empty",
+            f"write {', '.join(SPLIT_FOLDERS)}, or leave it empty; --split-by takes the split from elsewhere",
         )
     tested = rows.splits or [""] * len(rows.labels)
-    pairs = list(zip(rows.labels, tested, strict=True)) if "" in rows.labels else []
+    pairs = list(zip(rows.labels, tested, strict=True)) if "" in rows.labels and not unlabelled else []
     _refuse_first(
         name,
         rows,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from operator import itemgetter
 
 from clsfit.data.columns import GUESSED, Columns
-from clsfit.data.table_rows import LABELS, PATHS, Rows, decoded, fault_at, places_of, rows_of
+from clsfit.data.table_rows import LABELS, NEEDED, PATHS, Rows, decoded, fault_at, places_of, rows_of
 from clsfit.errors import DataError, printable
 
 SEPARATORS = {",": ",", ";": ";", "\t": "tab", "|": "|"}
@@ -17,22 +17,23 @@ SEPARATORS = {",": ",", ";": ";", "\t": "tab", "|": "|"}
 _LINES = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 
 
-def read_rows(name: str, data: bytes, columns: Columns = GUESSED) -> Rows:
+def read_rows(name: str, data: bytes, columns: Columns = GUESSED, needed: Sequence[str] = NEEDED) -> Rows:
     """The rows of a table.
 
     Args:
         name: the table's path, for messages.
         data: its bytes: UTF-8, or UTF-16 with a byte order mark.
         columns: names that are not guessed.
+        needed: what there must be columns for.
 
     Raises:
         ConfigError: a column of ``columns`` is not there.
         DataError: with the line, where the table is not as the manual says.
     """
     text = decoded(name, data)
-    header, separator = _header(name, text, columns)
+    header, separator = _header(name, text, columns, needed)
     lines: list[int] = []
-    places = places_of(name, header, columns)
+    places = places_of(name, header, columns, needed)
     cells: dict[str, list[str]] = {column: [] for column in places}
     taken = [(cells[column].append, place) for column, place in places.items()]
     body = _records(name, text, separator)
@@ -48,7 +49,7 @@ def read_rows(name: str, data: bytes, columns: Columns = GUESSED) -> Rows:
         lines.append(line)
         for append, place in taken:
             append(row[place])
-    return rows_of(name, header, places, lines, cells)
+    return rows_of(name, header, places, lines, cells, unlabelled=columns.split == "" or needed != NEEDED)
 
 
 def _records(name: str, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
@@ -70,7 +71,7 @@ def _records(name: str, text: str, separator: str) -> Iterator[tuple[int, list[s
         ) from error
 
 
-def _header(name: str, text: str, columns: Columns) -> tuple[list[str], str]:
+def _header(name: str, text: str, columns: Columns, needed: Sequence[str]) -> tuple[list[str], str]:
     """The names of the columns, and the separator that gives both needed ones, or else the most."""
     found: list[tuple[bool, int, list[str], str]] = []
     fault: DataError | None = None
@@ -84,7 +85,8 @@ def _header(name: str, text: str, columns: Columns) -> tuple[list[str], str]:
         known = {cell.lower() for cell in header}
         has_path = columns.path in header if columns.path is not None else bool(known & {*PATHS})
         has_label = columns.label in header if columns.label is not None else bool(known & {*LABELS})
-        found.append((has_path and has_label, len(header), header, separator))
+        has_others = known.issuperset({*needed} - {*NEEDED})
+        found.append((has_path and (has_label or "label" not in needed) and has_others, len(header), header, separator))
     if not found:
         raise fault or DataError("the table has no header", printable(name))
     _, width, header, separator = max(found, key=lambda one: one[:2])  # of equal ones the first

@@ -209,16 +209,23 @@ class RunDirectory:
 
     def read_data(self) -> Any:
         """What config.yaml says the data was: a path, or a mapping with the data set's name."""
-        from clsfit.config import yaml
-
-        try:
-            data = yaml.parse(self._read(CONFIG), CONFIG).plain()["data"]
-        except (ConfigError, KeyError, TypeError) as error:
-            raise _damaged(self.path / CONFIG, "it names no data") from error
+        data = self.read_tree().get("data")
         name = data.get("name") if isinstance(data, dict) else data
         if not isinstance(name, str) or "\0" in name:
             raise _damaged(self.path / CONFIG, "it names no data")
         return data
+
+    def read_tree(self) -> dict[str, Any]:
+        """The values of config.yaml, by its keys."""
+        from clsfit.config import yaml
+
+        try:
+            tree = yaml.parse(self._read(CONFIG), CONFIG).plain()
+        except ConfigError as error:
+            raise _damaged(self.path / CONFIG, "it names no data") from error
+        if not isinstance(tree, dict):
+            raise _damaged(self.path / CONFIG, "it names no data")
+        return tree
 
     def read_environment(self) -> dict[str, Any]:
         """The values of environment.json."""

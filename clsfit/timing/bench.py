@@ -16,12 +16,13 @@ import numpy as np
 
 from clsfit import weights
 from clsfit.config import Config
+from clsfit.data import split_by
 from clsfit.data.intake import Intake, take_in
 from clsfit.data.processes import Decoders
 from clsfit.data.threads import usable_cores, workers_of
 from clsfit.data.tiers import estimate
 from clsfit.errors import ResourceError
-from clsfit.opening import open_data, wishes_of
+from clsfit.opening import columns_of, open_data, wishes_of
 from clsfit.timing import places
 from clsfit.timing.advice import advise
 from clsfit.timing.meter import check_seconds, pace_of, waiting_of
@@ -55,12 +56,20 @@ def bench_config(config: Config, seconds: float, say: Say) -> Benchmark:
     config = weights.anchored(config)
     wanted = weights.preprocessing(config)
     config = weights.adopt(config, wanted)
-    source, settings = open_data(config.data), config.settings
-    some = sample(source, settings, seconds)
+    source, settings = open_data(config.data, columns_of(config.settings)), config.settings
+    wishes = replace(wishes_of(settings), cache="off")
+    divided = split_by.divide(
+        source,
+        source.table(),
+        settings.split_by,
+        groups=not (wishes.group or wishes.group_regex),
+        lenient=settings.skip_bad,
+    )
+    some = sample(source, settings, seconds, divided.table)
     with ExitStack() as stack:
         say(f"reading {len(some.table()):,} of {len(source.table()):,} pictures")
         with Decoders(settings.start_method, workers_of(settings.workers)) as decoders:
-            intake = take_in(some, replace(wishes_of(settings), cache="off"), decoders=decoders)
+            intake = take_in(some, replace(wishes, split_by=None), decoders=decoders)
         config = weights.adopt(config, wanted, intake.prepare.channels)
         kept = some.without(intake.left_out)
         everything = np.arange(len(source.table()))

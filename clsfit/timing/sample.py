@@ -30,11 +30,12 @@ class Sample:
     Args:
         source: the data set.
         rows: [M] int64, rows of its table.
+        table: the data set's, perhaps with other splits; None: as it is.
     """
 
-    def __init__(self, source: Any, rows: npt.NDArray[np.int64]) -> None:
+    def __init__(self, source: Any, rows: npt.NDArray[np.int64], table: SampleTable | None = None) -> None:
         self._source, self._rows = source, rows
-        self._table: SampleTable = source.table().select(rows)
+        self._table: SampleTable = (source.table() if table is None else table).select(rows)
         sizes = getattr(source, "sizes_bytes", None)
         self.sizes_bytes = None if sizes is None else np.asarray(sizes)[rows]
         absent = getattr(source, "absent", {})
@@ -60,21 +61,22 @@ class Sample:
         return self._source.head(int(self._rows[row]), length)
 
 
-def sample(source: Any, settings: Settings, seconds: float) -> Sample:
+def sample(source: Any, settings: Settings, seconds: float, table: SampleTable | None = None) -> Sample:
     """Pictures of ``source``, evenly spaced, which can be decoded in about ``seconds``; all where they are few.
 
     Args:
         source: a :class:`clsfit.contracts.Dataset`.
         settings: the run's.
         seconds: for one decoding of them all, with the run's workers.
+        table: of ``source``, perhaps with other splits; None: as it is.
     """
-    table = source.table()
+    table = source.table() if table is None else table
     number = len(table)
     needed = math.ceil(_BATCHES * settings.batch_size / (1 - settings.val_fraction))
     wanted = max(needed, _PER_CLASS * len(table.classes))
     if number > wanted:
         wanted = max(wanted, int(_decoded_per_second(source, number) * max(workers_of(settings.workers), 1) * seconds))
-    return Sample(source, _spaced(number, wanted))
+    return Sample(source, _spaced(number, wanted), table)
 
 
 def _decoded_per_second(source: Any, number: int) -> float:

@@ -117,5 +117,6 @@ def test_the_settings() -> None:
     with pytest.raises(ClsfitError, match="unterminated subpattern") as caught:
         read_setting("group_regex", "(", "option --group-regex")
     assert caught.value.exit_code == 2
-    with pytest.raises(ConfigError):
-        read_setting("group", "folder", "")
+    assert read_setting("group", "person", "") == "person"  # a table's column
+    with pytest.raises(ConfigError, match="names nothing"):
+        read_setting("group", " ", "")
