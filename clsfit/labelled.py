@@ -32,12 +32,7 @@ def check_options(data: str | None, options: Mapping[str, str | None]) -> None:
             f"option {option_name(given)}",
             "leave it out, or name DATA",
         )
-    if options.get("split_by") == split_by.RATIO:
-        raise ConfigError(
-            "--split-by ratio divides pictures for training, and here they are judged",
-            "option --split-by",
-            "leave it out: without it all pictures are judged, or the split that DATA has is used",
-        )
+    split_by.refuse_ratio(options.get("split_by"))
 
 
 def labelled(

@@ -17,6 +17,17 @@ from clsfit.registry import Plugins
 from clsfit.signatures import lists
 
 
+def check_columns(selection: Selection, columns: Columns) -> None:
+    """Refuses names of columns for a data set that has none.
+
+    Raises:
+        ConfigError: ``columns`` names some.
+        PluginError: the data set cannot be imported.
+    """
+    if columns.given() and not lists(selection.offer.load(), "columns"):
+        refuse(columns, f"data set {printable(selection.name)}")
+
+
 def open_offered(selection: Selection, classes: Sequence[str] | None = None, columns: Columns = GUESSED) -> Any:
     """The data set that ``selection`` names.
 
@@ -29,8 +40,7 @@ def open_offered(selection: Selection, classes: Sequence[str] | None = None, col
         ConfigError: ``columns`` names some, and this data set has none.
         PluginError: it cannot be imported, or its factory raised.
     """
-    if columns.given() and not lists(selection.offer.load(), "columns"):
-        refuse(columns, f"data set {printable(selection.name)}")
+    check_columns(selection, columns)
     return make(selection, {"columns": columns, "class_names": None if classes is None else tuple(classes)})
 
 

@@ -6,15 +6,15 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
+from clsfit import offered
 from clsfit.config import Config, Selection, Settings
 from clsfit.config.settings import COLUMNS
 from clsfit.data import split_by
 from clsfit.data.columns import GUESSED, Columns
-from clsfit.data.intake import Intake, Wishes, open_path, take_in
+from clsfit.data.intake import Intake, Wishes, open_path, refuse_columns, take_in
 from clsfit.data.processes import Decoders
 from clsfit.data.threads import workers_of
 from clsfit.errors import ConfigError, printable
-from clsfit.offered import open_offered
 
 
 def open_data(data: str | Selection | None, columns: Columns = GUESSED) -> Any:
@@ -31,13 +31,27 @@ def open_data(data: str | Selection | None, columns: Columns = GUESSED) -> Any:
     if data is None:
         raise ConfigError("no data to train on", "argument DATA", "name a folder, an archive, a table or a data set")
     if isinstance(data, Selection):
-        return open_offered(data, columns=columns)
+        return offered.open_offered(data, columns=columns)
     return open_path(data, columns=columns)
 
 
 def columns_of(settings: Settings) -> Columns:
     """What the core's options say of a table's columns."""
     return split_by.columns_of(**{name: getattr(settings, name) for name in COLUMNS})
+
+
+def check_columns(config: Config) -> None:
+    """Refuses names of columns for data that has none; nothing of the data is read.
+
+    Raises:
+        ConfigError: an option names one.
+        PluginError: the data set cannot be imported.
+    """
+    columns = columns_of(config.settings)
+    if isinstance(config.data, Selection):
+        offered.check_columns(config.data, columns)
+    elif config.data is not None:
+        refuse_columns(config.data, columns)
 
 
 def anchored(config: Config) -> Config:
@@ -101,8 +115,10 @@ def take_in_wanted(
     # goes on has what its recipe said
     wished = "val_fraction" in config.explicit and settings.val_fraction != Settings().val_fraction
     if wished and recorded is None and (intake.own_val or settings.folds):
-        own = "DATA has" if settings.split_by is None else f"by --split-by {printable(settings.split_by)} there are"
-        why = "--folds holds out a part for each fold" if settings.folds else f"{own} validation pictures of its own"
+        own = "DATA has validation pictures of its own"
+        if settings.split_by not in {None, split_by.RATIO}:
+            own = f"--split-by {printable(str(settings.split_by))} says which pictures are for validation"
+        why = "--folds holds out a part for each fold" if settings.folds else own
         raise ConfigError(
             f"--val-fraction has no effect: {why}",
             "option --val-fraction",

@@ -8,12 +8,15 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from clsfit.cli import common, pages, tables
 from clsfit.errors import ConfigError, printable
+
+if TYPE_CHECKING:
+    from clsfit.data.columns import Columns
 
 EPILOG = """\
 [bold]Examples[/]
@@ -84,6 +87,9 @@ def check(
             "--strict", metavar="", help="exit 3 on unreadable pictures, and on one in two splits or with two labels"
         ),
     ] = False,
+    path_column: common.PathColumn = None,
+    label_column: common.LabelColumn = None,
+    split_by: common.SplitBy = None,
     workers: common.Workers = None,
     debug: common.Debug = False,
 ) -> common.Job:
@@ -91,12 +97,16 @@ def check(
         if html is not None:
             tables.check_place(html, "--html")
             tables.keep_out(html, data, "--html")
+        from clsfit.data.split_by import columns_of, divide, refuse_ratio
         from clsfit.data.survey import page, report, survey
         from clsfit.data.threads import workers_of
 
-        source = _open(data)
-        with _progress(len(source.table().paths)) as progress:
-            found = survey(source, os.path.realpath(data), workers_of(workers), progress)
+        given = common.given_columns(path_column=path_column, label_column=label_column, split_by=split_by)
+        refuse_ratio(given.get("split_by"))
+        source = _open(data, columns_of(**given))
+        table = divide(source, source.table(), given.get("split_by")).table
+        with _progress(len(table)) as progress:
+            found = survey(source, os.path.realpath(data), workers_of(workers), progress, table)
         if html is not None:
             tables.put_all(html, page.pieces(source, found, data), failpoint="survey")
         if as_json:
@@ -139,12 +149,26 @@ def split(
     seed: Annotated[
         int, typer.Option("--seed", metavar="<n>", help="another number, another split", rich_help_panel=_SPLIT)
     ] = 0,
+    split_by: Annotated[
+        str | None,
+        typer.Option(
+            "--split-by",
+            metavar="<ratio|folder|column|file>",
+            help="what says the split that is there: ratio = none, folder = folders train, val, test, a table's "
+            "column, or a table of its own (.csv)",
+            rich_help_panel=_SPLIT,
+            autocompletion=lambda: ["ratio", "folder"],
+        ),
+    ] = None,
     group: Annotated[
-        Literal["parent"] | None,
+        str | None,
         typer.Option(
             "--group",
-            help="pictures of one group stay on one side of the split: parent = the folder they lie in",
+            metavar="<parent|column>",
+            help="pictures of one group stay on one side of the split: parent = the folder they lie in, or a table's "
+            "column",
             rich_help_panel=_SPLIT,
+            autocompletion=lambda: ["parent"],
         ),
     ] = None,
     group_regex: Annotated[
@@ -156,6 +180,9 @@ def split(
             rich_help_panel=_SPLIT,
         ),
     ] = None,
+    path_column: common.PathColumn = None,
+    label_column: common.LabelColumn = None,
+    weight_column: common.WeightColumn = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", metavar="", help="replace the file if it is there")] = False,
     debug: common.Debug = False,
 ) -> common.Job:
@@ -163,10 +190,18 @@ def split(
         _check_groups(group, group_regex)
         _check_output(output, data, overwrite)
         from clsfit.config import Settings
+        from clsfit.data.split_by import columns_of
         from clsfit.data.split_table import divided, written
         from clsfit.data.table import SPLITS
 
-        source = _open(data)
+        given = common.given_columns(
+            path_column=path_column,
+            label_column=label_column,
+            weight_column=weight_column,
+            group=group,
+            split_by=split_by,
+        )
+        source = _open(data, columns_of(**given))
         for note in getattr(source, "notes", ()):
             print(f"note: {printable(note)}", file=sys.stderr)
         table, notes = divided(
@@ -174,8 +209,9 @@ def split(
             val_fraction=val_fraction,
             test_fraction=test_fraction,
             seed=seed,
-            group=group,
+            group=given.get("group"),
             group_regex=group_regex,
+            by=given.get("split_by"),
             default=Settings().val_fraction,
         )
         tables.put_all(output, [written(source, table, output)], failpoint="table")
@@ -194,7 +230,7 @@ def _check_groups(group: str | None, group_regex: str | None) -> None:
     if group is not None and group_regex is not None:
         raise ConfigError(
             "--group and --group-regex both say what a group is",
-            f"--group {group}, --group-regex {printable(group_regex)}",
+            f"--group {printable(group)}, --group-regex {printable(group_regex)}",
             "give one of them",
         )
     try:
@@ -216,8 +252,12 @@ def _check_output(output: Path, data: str, overwrite: bool) -> None:
         raise ConfigError(f"{printable(str(output))} is there already", "option -o", "give --overwrite to replace it")
 
 
-def _open(data: str) -> Any:
+def _open(data: str, columns: Columns) -> Any:
     """The data set at a path, or a plugin's of that name.
+
+    Args:
+        data: the path or the name.
+        columns: names of a table's columns that are not guessed.
 
     Raises:
         ClsfitError: there is none, or it cannot be used.
@@ -228,8 +268,8 @@ def _open(data: str) -> Any:
     if is_unknown(data) or not os.path.exists(data):
         plugins = common.discover(no_plugins=False, disable=())
         if is_unknown(data) or data in plugins.names("dataset"):
-            return open_named(data, plugins)
-    return open_path(data)
+            return open_named(data, plugins, columns=columns)
+    return open_path(data, columns=columns)
 
 
 @contextmanager

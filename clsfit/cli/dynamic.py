@@ -16,7 +16,7 @@ from clsfit.cli import common, options
 from clsfit.cli.options import Option
 from clsfit.cli.scan import Chosen, Scan
 from clsfit.config.layers import SLOTS
-from clsfit.config.settings import AUTO, option_name, parameters
+from clsfit.config.settings import AUTO, COLUMNS, option_name, parameters
 from clsfit.errors import printable
 from clsfit.registry import REPEATABLE
 
@@ -168,6 +168,10 @@ def configuration(plugins: Plugins, given: Given, data: str | None) -> Config:
         sets=others.get("set", ()),
         options=_tree({option: value for option, value in given.items() if _configures(option)}, data),
     )
+    if any(getattr(config.settings, name) is not None for name in COLUMNS):
+        from clsfit.opening import check_columns
+
+        check_columns(config)
     if not others.get("quiet"):
         for note in config.notes:
             print(f"clsfit: {printable(note)}", file=sys.stderr)

@@ -236,13 +236,22 @@ def open_path(data: str, classes: Sequence[str] | None = None, columns: Columns 
         ResourceError: the system has no handle or memory left.
     """
     path = Path(data)
+    refuse_columns(data, columns)
     if os.path.isdir(data) or not os.path.exists(data):  # unlike Path's, they take a name that no disk can hold
-        refuse(columns, printable(data))
         return sources.folder(path, classes=classes)
     name = path.name.lower()
     if name.endswith(archive.SUFFIXES):
-        refuse(columns, printable(data))
         return archive.archive(path, classes=classes)
     if name.endswith(table_file.SUFFIXES):
         return table_file.table_file(path, classes=classes, columns=columns)
     raise endings.refusal(data)
+
+
+def refuse_columns(data: str, columns: Columns) -> None:
+    """Refuses names of columns for a folder and an archive.
+
+    Raises:
+        ConfigError: ``columns`` names some.
+    """
+    if os.path.isdir(data) or (os.path.exists(data) and data.lower().endswith(archive.SUFFIXES)):
+        refuse(columns, printable(data))

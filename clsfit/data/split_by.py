@@ -18,7 +18,7 @@ from clsfit.data.sources import FolderSource
 from clsfit.data.split_file import SplitFile
 from clsfit.data.table import SampleTable
 from clsfit.data.table_file import SUFFIXES
-from clsfit.errors import DataError, printable
+from clsfit.errors import ConfigError, DataError, printable
 
 RATIO, FOLDER, PARENT = "ratio", "folder", "parent"
 """Words of ``--split-by`` and of ``--group`` that name no column."""
@@ -49,6 +49,20 @@ def columns_of(
         split="" if elsewhere else split_by,
         weight=weight_column,
     )
+
+
+def refuse_ratio(split_by: str | None) -> None:
+    """Refuses ``ratio`` where nothing is trained.
+
+    Raises:
+        ConfigError: it is ``ratio``.
+    """
+    if split_by == RATIO:
+        raise ConfigError(
+            "--split-by ratio divides pictures for training, and nothing is trained here",
+            "option --split-by",
+            "leave it out: without it the split that DATA has is used, if it has one",
+        )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from clsfit.data import checks, group_split, groups, split
+from clsfit.data import checks, group_split, groups, split, split_by
 from clsfit.data.sources import FolderSource
 from clsfit.data.table import SampleTable
 from clsfit.data.table_file import TableSource
@@ -31,6 +31,7 @@ def divided(
     seed: int = 0,
     group: str | None = None,
     group_regex: str | None = None,
+    by: str | None = None,
     default: float = 0.2,
 ) -> tuple[SampleTable, tuple[str, ...]]:
     """A source's table with a split for every picture, as a run would have it, and notes on the groups.
@@ -44,6 +45,7 @@ def divided(
         seed: any integer.
         group: as :func:`clsfit.data.groups.assign`.
         group_regex: as there.
+        by: where the split that is there already comes from, as :func:`clsfit.data.split_by.divide`.
         default: the ``val_fraction`` of no wish.
 
     Raises:
@@ -53,6 +55,9 @@ def divided(
     table = source.table()
     if absent := getattr(source, "absent", {}):
         raise checks.refuse(absent, table.paths, remedy="correct the paths, or take these rows out")
+    before = split_by.divide(source, table, by, groups=group is None and group_regex is None)
+    split_by.check_trained(before.table, by)
+    table = before.table
     _check_effect(table, val_fraction, test_fraction)
     fraction = default if val_fraction is None else val_fraction
     if "val" not in table.splits and fraction + test_fraction >= 1:
@@ -70,7 +75,7 @@ def divided(
         table = table.with_splits(splits.tolist())
         fraction /= 1 - test_fraction
     table = split.hold_out(table, fraction, seed)
-    return table, notes + (group_split.describe(table) if table.groups else ())
+    return table, before.notes + notes + (group_split.describe(table) if table.groups else ())
 
 
 def written(source: Any, table: SampleTable, place: Path) -> bytes:

@@ -43,6 +43,9 @@ def complete(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[st
         ("clsfit train --epo", ["--epochs"]),
         ("clsfit train --resize s", ["short", "stretch"]),
         ("clsfit train --device c", ["cpu", "cuda"]),
+        ("clsfit train --group ", ["parent"]),
+        ("clsfit train --split-by ", ["ratio", "folder"]),
+        ("clsfit train --label-c", ["--label-column"]),
         ("clsfit train --recipe d", ["default"]),
         ("clsfit train dig", ["digits"]),
         ("clsfit ben", ["bench"]),
@@ -52,6 +55,7 @@ def complete(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[st
         ("clsfit plugins show foc", ["focal"]),
         ("clsfit plugins list --kind opt", ["optimizer"]),
         ("clsfit evaluate m --split t", ["train", "test"]),
+        ("clsfit evaluate m --split-by ", ["folder"]),
         ("clsfit train --loss nothing --epo", ["--epochs"]),
         ("clsfit train -c nowhere.yaml --epo", ["--epochs"]),
         ("clsfit train --batch_size 8 --loss focal dig", ["digits"]),  # 8 and focal are no DATA
@@ -64,6 +68,8 @@ def complete(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[st
         ("clsfit data ", ["check", "split", "preview"]),
         ("clsfit data check --h", ["--html", "--help"]),
         ("clsfit data split --group ", ["parent"]),
+        ("clsfit data split --split-by ", ["ratio", "folder"]),
+        ("clsfit data check --spl", ["--split-by"]),
         ("clsfit --vers", ["--version"]),
     ],
 )

@@ -115,6 +115,14 @@ def test_torch_is_not_imported(spoilt: Path, tmp_path: Path) -> None:
         ["data", "split", "photos", "-o", "split.csv", "--group", "parent", "--group-regex", "x"],
         ["data", "split", "photos", "-o", "split.csv", "--group-regex", "("],
         ["data", "split", "photos", "-o", "split.csv", "--val-fraction", "1"],
+        ["data", "split", "photos", "-o", "split.csv", "--group", "who"],
+        ["data", "split", "photos", "-o", "split.csv", "--split-by", "part"],
+        ["data", "split", "photos", "-o", "split.csv", "--label-column", " "],
+        ["data", "split", "photos/labels.csv", "-o", "split.csv", "--weight-column", "w"],
+        ["data", "check", "photos", "--path-column", "x"],
+        ["data", "check", "photos/labels.csv", "--label-column", "x"],
+        ["data", "check", "photos", "--split-by", "ratio"],
+        ["data", "check", "digits", "--split-by", "part"],
         ["data", "split", "photos"],
         ["data", "chek", "photos"],
     ],
@@ -166,6 +174,68 @@ def test_training_on_the_table_is_training_on_the_folder(
         row["path"] = row["path"].removeprefix("photos/")
     assert rows[0] == rows[1]
     assert {row["split"] for row in rows[0]} == {"train", "val"}
+
+
+@pytest.fixture
+def odd(photos: Path) -> Path:
+    """A table of the photos, whose columns nobody can guess; with ``split``, which says something else."""
+    lines = ["where,what,who,part,times,split"]
+    for number, path in enumerate(sorted(photos.rglob("*.png"))):
+        part = ("train", "val", "train", "test")[number % 4]
+        lines.append(f"photos/{path.parent.name}/{path.name},{path.parent.name},p{number % 7},{part},2,none")
+    table = photos.parent / "odd.csv"
+    table.write_text("\n".join(lines) + "\n")
+    return table
+
+
+ODD = ["--path-column", "where", "--label-column", "what"]
+
+
+def test_check_by_the_columns_that_are_named(run: Run, odd: Path, photos: Path) -> None:
+    first, *_, last = sorted(photos.rglob("*.png"))
+    last.write_bytes(first.read_bytes())
+    found = json.loads(run("data", "check", odd, *ODD, "--split-by", "part", "--json").out)
+    assert (found["pictures"], found["classes"]) == (20, {"a": 12, "b": 8})
+    assert [pair["across_splits"] for pair in found["duplicates"]] == [True]  # train and test
+    assert "the column split does not say the split: --split-by does" in found["findings"]
+    file = odd.parent / "s.csv"
+    file.write_text("path,split\n" + "".join(f"{p.parent.name}/{p.name},train\n" for p in photos.rglob("*.png")))
+    found = json.loads(run("data", "check", photos, "--split-by", file, "--json").out)
+    assert [pair["across_splits"] for pair in found["duplicates"]] == [False]
+    run("data", "check", odd, *ODD, code=3)  # its column split is none
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--split-by", "ratio", "--group", "who"], ["--split-by", "part", "--weight-column", "times"]],
+    ids=["ratio", "column"],
+)
+def test_training_on_the_written_table_is_training_by_the_options(
+    clsfit: Run, odd: Path, tmp_path: Path, options: list[str]
+) -> None:
+    clsfit("data", "split", odd, "-o", "split.csv", "--seed", 5, *ODD, *options)
+    fast = ["--model", "mlp", "--epochs", 1, "--seed", 5]
+    clsfit("train", odd, "-o", "one", *fast, *ODD, *options)
+    clsfit("train", "split.csv", "-o", "two", *fast)
+    assert (tmp_path / "one/split.csv").read_text() == (tmp_path / "two/split.csv").read_text()
+    one, two = (json.loads((tmp_path / run / "metrics.jsonl").read_text()) for run in ("one", "two"))
+    assert one["val/loss"] == two["val/loss"]
+
+
+def test_evaluate_preview_and_bench_take_them(clsfit: Run, odd: Path, tmp_path: Path) -> None:
+    options = [*ODD, "--split-by", "part"]
+    clsfit("data", "preview", odd, "-o", "seen.png", "--model", "mlp", *options)
+    fast = ["--model", "mlp", "--seconds", "0.01", "--json"]
+    refused = clsfit("bench", odd, *fast, *options, "--group", "who", code=3)
+    assert "groups have pictures in more than one split" in refused.stderr
+    found = json.loads(clsfit("bench", odd, *fast, *options).stdout)
+    assert found["setting"]["pictures"] == 20
+    clsfit("train", odd, "-o", "run", "--model", "mlp", "--epochs", 1, *options)
+    own = clsfit("evaluate", "run", "--json").stdout
+    assert clsfit("evaluate", "run", odd, "--json", *options).stdout == own
+    assert clsfit("evaluate", "run", odd, "--json", *ODD, "--split-by", "run/split.csv").stdout == own
+    for words in ([*ODD], [odd, *ODD, "--split-by", "ratio"], [odd, *ODD[:2], "--label-column", "no"]):
+        assert clsfit("evaluate", "run", *words, code=2).stderr.startswith("clsfit: error: ")
 
 
 def test_the_page_is_written_whole_or_not(clsfit: Run, photos: Path, tmp_path: Path) -> None:

@@ -13,10 +13,15 @@ import numpy as np
 import pytest
 
 import clsfit
+from clsfit import Component
+from clsfit.config import Selection
 from clsfit.data.intake import open_path
 from clsfit.data.split_by import columns_of, divide, is_file
 from clsfit.data.table import SampleTable
 from clsfit.errors import CheckpointError, ClsfitError, ConfigError, DataError
+from clsfit.offered import open_offered
+from clsfit.parameters import own_parameters
+from clsfit.registry import Offer
 
 OPTIONS: dict[str, Any] = {
     "model": {"name": "mlp", "hidden": [4]},
@@ -157,7 +162,7 @@ def test_a_fraction_without_effect(by: str, parted: Path, tmp_path: Path) -> Non
     rows = [(str(path.relative_to(tmp_path)), path.parts[-3]) for path in parted.rglob("*.png")]
     write(tmp_path / "s.csv", [("path", "split"), *rows])
     by = str(tmp_path / by) if by.endswith("csv") else by
-    with pytest.raises(ConfigError, match=f"--val-fraction has no effect: by --split-by {by}"):
+    with pytest.raises(ConfigError, match=f"--val-fraction has no effect: --split-by {by} says"):
         train(tmp_path / "t.csv", label_column="what", split_by=by, val_fraction=0.3, dry_run=True)
 
 
@@ -400,3 +405,38 @@ def test_the_order_of_rows_and_the_workers_do_not_matter(
         found.append(split_of(run))
     assert [list(one) for one in found[:2]] != [list(found[0])] * 2  # the rows are in another order
     assert found[0] == found[1] == found[2]
+
+
+_FACTORIES = """
+from clsfit.data.intake import open_path
+
+
+def scans(path, columns):
+    return open_path(path, columns=columns)
+
+
+def plain(path):
+    return open_path(path)
+"""
+
+
+def test_a_plugins_data_set_gets_the_columns(
+    parted: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path_factory.mktemp("scans")
+    (place / "scans_of_the_test.py").write_text(_FACTORIES)
+    monkeypatch.syspath_prepend(place)
+
+    def opened(name: str, **options: str) -> Any:
+        offer = Offer("dataset", Component(name, f"scans_of_the_test:{name}", "help"), "x", "clsfit-x", "1")
+        assert [parameter.name for parameter in own_parameters(offer)] == ["path"]  # it is no option
+        selection = Selection(name, {"path": str(tmp_path / "t.csv")}, offer)
+        return open_offered(selection, columns=columns_of(**options))
+
+    table = opened("scans", label_column="what", split_by="part", group="who").table()
+    assert list(table.splits) == [path.split("/")[1] for path in table.paths]
+    assert len(set(table.groups)) == 15
+    with pytest.raises(ConfigError, match="--label-column what names a column, but DATA is no table"):
+        opened("plain", label_column="what")
+    for by in ("ratio", "folder", "s.csv"):
+        assert set(opened("scans", label_column="what", split_by=by).table().splits) == {""}

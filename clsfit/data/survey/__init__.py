@@ -51,7 +51,9 @@ class Survey:
         return tuple(pair for pair in self.duplicates if pair.across_labels)
 
 
-def survey(source: Any, place: str, workers: int, progress: Progress | None = None) -> Survey:
+def survey(
+    source: Any, place: str, workers: int, progress: Progress | None = None, table: SampleTable | None = None
+) -> Survey:
     """Reads and decodes every picture, and compares them all.
 
     What was seen of a picture is remembered in the cache directory, by its path, size and time; so an unchanged
@@ -63,11 +65,12 @@ def survey(source: Any, place: str, workers: int, progress: Progress | None = No
         place: where the data set is: what its memory is found by.
         workers: threads that read; 0 reads in the caller's.
         progress: told how many more pictures are done.
+        table: of ``source``, perhaps with other splits; None: as it is.
 
     Raises:
         ResourceError: the system has no handle or memory left.
     """
-    table = source.table()
+    table = source.table() if table is None else table
     before = memory.load(source, place)
     seen, reasons = before.looks.copy(), dict(before.reasons)
     try:
