@@ -103,9 +103,11 @@ class SplitFile:
         """For each row of the file the picture that it names, by the reading by which the most are found."""
         readings = [_looked_up(self.rows.paths, {path: row for row, path in enumerate(paths)})]
         if root is not None and None in readings[0]:
-            by_place = {_full(root, path): row for row, path in enumerate(paths)}
-            for base in (root, os.path.dirname(self.file)):
-                readings.append(_looked_up((_full(base, path) for path in self.rows.paths), by_place))
+            top = os.path.abspath(root)
+            by_place = {_full(top, path): row for row, path in enumerate(paths)}
+            for base in (os.path.dirname(os.path.abspath(self.file)), top):
+                if None in readings[-1]:
+                    readings.append(_looked_up((_full(base, path) for path in self.rows.paths), by_place))
         return min(readings, key=lambda reading: reading.count(None))  # of equal ones the first
 
     def _check_labels(self, table: SampleTable, found: npt.NDArray[np.int64]) -> None:
@@ -128,7 +130,7 @@ def _looked_up(names: Iterable[str], rows: Mapping[str, int]) -> list[int | None
 
 
 def _full(base: str, path: str) -> str:
-    return os.path.normcase(os.path.normpath(os.path.join(os.path.abspath(base), path)))
+    return os.path.normcase(os.path.normpath(os.path.join(base, path)))
 
 
 def _shown(paths: Sequence[str]) -> str:
