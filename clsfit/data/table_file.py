@@ -63,9 +63,28 @@ def table_file(path: Path, *, classes: Sequence[str] | None = None, columns: Col
             link that leaves the table's folder; there is only one class; a row has a class that training
             (or ``classes``) has not.
     """
-    name, rows = os.fspath(path), rows_at(path, columns)
+    return source_of(os.fspath(path), rows_at(path, columns), classes)
+
+
+def source_of(name: str, rows: Rows, classes: Sequence[str] | None = None) -> TableSource:
+    """The files that the rows of a table name, whatever it is written in; for plugins too.
+
+    Args:
+        name: the table's path; relative paths in it are relative to its folder.
+        rows: of :func:`clsfit.data.table_rows.rows_of`.
+        classes: names in their order, as a model knows them; the table may then lack some of them.
+
+    Raises:
+        DataError: as :func:`table_file`.
+    """
     root = os.path.dirname(name) or "."
     files = _Files(name, os.path.abspath(root), rows)
+    table, notes = table_of(name, rows, classes)
+    return TableSource(root, table, files, notes)
+
+
+def table_of(name: str, rows: Rows, classes: Sequence[str] | None = None) -> tuple[SampleTable, list[str]]:
+    """The rows as one table, and notes for the user; no file is looked at. For plugins too: see :func:`source_of`."""
     known = tuple(classes) if classes is not None else _classes(name, rows)
     place = {"": -1} | {label: i for i, label in enumerate(known)}
     _check_known(name, rows, known, "the model" if classes is not None else "training")
@@ -80,9 +99,9 @@ def table_file(path: Path, *, classes: Sequence[str] | None = None, columns: Col
     unused = ", ".join(printable(column) for column in rows.unused[:_SHOWN])
     more = f" and {len(rows.unused) - _SHOWN} more" if len(rows.unused) > _SHOWN else ""
     notes = [f"columns that are not used: {unused}{more}"] if unused else []
-    if columns.split is not None and (other := [column for column in rows.unused if column.lower() == "split"]):
+    if other := [column for column in rows.unused if column.lower() == "split"]:  # it would be used, but for an option
         notes.append(f"the column {printable(other[0])} does not say the split: --split-by does")
-    return TableSource(root, table, files, [*notes, *_lacking(rows), *class_names.alike(known)])
+    return table, [*notes, *_lacking(rows), *class_names.alike(known)]
 
 
 def rows_at(path: Path, columns: Columns = GUESSED, needed: Sequence[str] = NEEDED) -> Rows:
@@ -136,7 +155,7 @@ class _Files:
             if other != row:
                 raise DataError(
                     f"the picture {printable(path)} is named twice",
-                    f"{printable(name)}, lines {rows.lines[other]} and {rows.lines[row]}",
+                    f"{printable(name)}, {rows.unit}s {rows.lines[other]} and {rows.lines[row]}",
                     "remove one of the rows",
                 )
             try:
@@ -208,7 +227,7 @@ def _check_known(name: str, rows: Rows, classes: Sequence[str], who: str) -> Non
     if unknown := class_names.unknown(_present(rows), classes):
         line = rows.lines[next(row for row, label in enumerate(rows.labels) if label in unknown)]
         raise class_names.refusal(
-            unknown, who, f"{printable(name)}, line {line}", classes, "correct the label or remove the rows"
+            unknown, who, f"{printable(name)}, {rows.unit} {line}", classes, "correct the label or remove the rows"
         )
 
 

@@ -38,6 +38,7 @@ class Rows:
         groups: no entries where there is no such column, or nothing in it.
         weights: no entries where there is no such column.
         unused: names of the other columns.
+        unit: what is counted in ``lines``.
     """
 
     lines: list[int] = field(default_factory=list)
@@ -47,11 +48,12 @@ class Rows:
     groups: list[str] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
     unused: tuple[str, ...] = ()
+    unit: str = "line"
 
 
-def fault_at(what: str, name: str, line: int, remedy: str = "") -> DataError:
+def fault_at(what: str, name: str, line: int, remedy: str = "", unit: str = "line") -> DataError:
     """The error for one line of the table ``name``."""
-    return DataError(what, f"{printable(name)}, line {line}", remedy)
+    return DataError(what, f"{printable(name)}, {unit} {line}", remedy)
 
 
 def decoded(name: str, data: bytes) -> str:
@@ -147,6 +149,7 @@ def rows_of(
     cells: Mapping[str, list[str]],
     *,
     unlabelled: bool = False,
+    unit: str = "line",
 ) -> Rows:
     """The rows, once each cell is checked.
 
@@ -156,7 +159,9 @@ def rows_of(
         places: of :func:`places_of`.
         lines: [N] where each row begins.
         cells: what a column is for -> [N] its cells.
-        unlabelled: whether rows may have no label, since another place says which are for test.
+        unlabelled: whether rows may have no label, since another place says which are for test: that is so
+            where ``columns.split`` is empty.
+        unit: what is counted in ``lines``, for messages.
 
     Raises:
         DataError: there are no rows; with the line, where a cell is not as the manual says.
@@ -164,7 +169,8 @@ def rows_of(
     if not lines:
         raise DataError("the table has no rows", printable(name), "add a row for each picture")
     used = set(places.values())
-    rows = Rows(lines, unused=tuple(column for place, column in enumerate(header) if place not in used and column))
+    unused = tuple(column for place, column in enumerate(header) if place not in used and column)
+    rows = Rows(lines, unused=unused, unit=unit)
     _fill(name, rows, cells, unlabelled)
     return rows
 
@@ -194,6 +200,7 @@ def _fill(name: str, rows: Rows, cells: Mapping[str, list[str]], unlabelled: boo
             name,
             rows.lines[place],
             f"write {', '.join(SPLIT_FOLDERS)}, or leave it empty; --split-by takes the split from elsewhere",
+            rows.unit,
         )
     tested = rows.splits or [""] * len(rows.labels)
     pairs = list(zip(rows.labels, tested, strict=True)) if "" in rows.labels and not unlabelled else []
@@ -228,7 +235,7 @@ def _refuse_first(
     """Raises with the line of the first cell that is bad."""
     for line, cell in zip(rows.lines, column, strict=False):  # a column that is not there has no cells
         if is_bad(cell):
-            raise fault_at(what, name, line, remedy)
+            raise fault_at(what, name, line, remedy, rows.unit)
 
 
 def _weight(cell: str) -> float:
