@@ -108,7 +108,7 @@ def parquet(path: str, columns: Columns, class_names: Sequence[str] | None) -> P
     with reading(path):
         file.use(_leaves(file, found))
     pictures = Pictures(file, found.bytes) if found.bytes is not None and len(file) else None
-    rows = _rows(file, found, pictures)
+    rows = _rows(file, found, pictures, unlabelled=columns.split == "")
     if pictures is None:
         return source_of(path, rows, class_names)
     table, notes = table_of(path, rows, class_names)
@@ -128,7 +128,7 @@ def _leaves(file: File, found: Places) -> list[Leaf]:
     return [Leaf(name, name) for name in names] + ([found.name] if found.name is not None else [])
 
 
-def _rows(file: File, found: Places, pictures: Pictures | None) -> Rows:
+def _rows(file: File, found: Places, pictures: Pictures | None, *, unlabelled: bool) -> Rows:
     header = list(file.schema.names)
     places = dict(found.places)
     cells = {
@@ -141,7 +141,8 @@ def _rows(file: File, found: Places, pictures: Pictures | None) -> Rows:
     if pictures is not None:
         cells["path"] = _names(file, found, pictures)
     places |= {f"also {place}": place for place in found.also}
-    return rows_of(file.path, header, places, list(range(1, len(file) + 1)), cells, ROW)
+    lines = list(range(1, len(file) + 1))
+    return rows_of(file.path, header, places, lines, cells, unlabelled=unlabelled, unit=ROW)
 
 
 def _names(file: File, found: Places, pictures: Pictures) -> list[str]:
