@@ -58,7 +58,7 @@ def labelled(
     """
     wanted = dict(options or {})
     check_options(data, wanted)
-    recorded = None
+    recorded, left_out = None, frozenset[str]()
     chosen: Any = data
     if data is None:
         directory = RunDirectory(model.parent)
@@ -69,6 +69,7 @@ def labelled(
                 "name the folder or the data set to judge it on",
             )
         chosen, recorded, wanted = directory.read_data(), directory.read_split(), _own_options(directory)
+        left_out = _left_out(directory)
         place = chosen if isinstance(chosen, str) else _file(chosen, plugins)
         if place is not None and not os.path.exists(place):
             raise DataError(
@@ -83,7 +84,7 @@ def labelled(
         return source, split_by.divide(source, table, wanted.get("split_by")).table
     if _has_other_groups(wanted):
         table = replace(table, groups=())
-    return source, split.apply_recorded(table, recorded)
+    return source, split.apply_recorded(table, recorded, left_out=left_out)
 
 
 def _own_options(directory: RunDirectory) -> dict[str, str | None]:
@@ -93,6 +94,13 @@ def _own_options(directory: RunDirectory) -> dict[str, str | None]:
         return {name: read_setting(name, tree[name], place) for name in (*COLUMNS, "group_regex") if name in tree}
     except ConfigError as error:
         raise CheckpointError(error.what, error.where, "restore it from a backup, or give DATA") from error
+
+
+def _left_out(directory: RunDirectory) -> frozenset[str]:
+    """The paths that environment.json says the run could not read."""
+    data = directory.read_environment().get("data")
+    paths = data.get("left_out") if isinstance(data, dict) else None
+    return frozenset(map(str, paths)) if isinstance(paths, list) else frozenset()
 
 
 def _has_other_groups(own: Mapping[str, str | None]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -85,13 +85,20 @@ def from_rows(rows: Sequence[Mapping[str, str]], classes: Sequence[str] | None =
         raise CheckpointError(f"the recorded split has no {printable(str(error))}", "split.csv") from error
 
 
-def apply_recorded(table: SampleTable, recorded: Sequence[Mapping[str, str]], *, accept: bool = False) -> SampleTable:
+def apply_recorded(
+    table: SampleTable,
+    recorded: Sequence[Mapping[str, str]],
+    *,
+    accept: bool = False,
+    left_out: Collection[str] = (),
+) -> SampleTable:
     """``table`` with the splits of a run's split.csv.
 
     Args:
         table: the data set as it is now.
         recorded: rows of split.csv.
         accept: whether the data may differ; a picture that was not recorded then has its group's split, or none.
+        left_out: paths of pictures that the run did not record, since it could not read them; they have none.
 
     Raises:
         CheckpointError: pictures came, went or changed their class or group since, and ``accept`` is False.
@@ -101,7 +108,7 @@ def apply_recorded(table: SampleTable, recorded: Sequence[Mapping[str, str]], *,
     now = dict(zip(table.paths, table.labels(), strict=True))
     if not accept:
         changes = {
-            "new": [path for path in now if path not in was],
+            "new": [path for path in now if path not in was and path not in left_out],
             "missing": [path for path in was if path not in now],
             "of another class": [path for path, label in now.items() if path in was and was[path][0] != label],
         }
@@ -117,9 +124,10 @@ def apply_recorded(table: SampleTable, recorded: Sequence[Mapping[str, str]], *,
                 "bring the data back as it was, or accept the difference with --accept-changes",
             )
     side = dict(zip(before.groups, before.splits, strict=False))  # without groups it is empty
+    side_of = dict.fromkeys(left_out, "") | {path: split for path, (_, split) in was.items()}
     groups = table.groups or ("",) * len(table)
     return table.with_splits(
-        [was[path][1] if path in was else side.get(group, "") for path, group in zip(table.paths, groups, strict=True)]
+        [side_of.get(path, side.get(group, "")) for path, group in zip(table.paths, groups, strict=True)]
     )
 
 

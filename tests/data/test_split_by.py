@@ -297,6 +297,21 @@ def test_the_file_of_a_run_that_left_pictures_out(pictures: Path, tmp_path: Path
     assert caught.value.where == "1 of DATA only (bars/000.png)"
 
 
+@pytest.mark.parametrize("options", [{}, {"group_regex": r"^\w+/\d\d"}])
+def test_evaluate_knows_what_its_run_left_out(pictures: Path, tmp_path: Path, options: dict[str, str]) -> None:
+    """Also where the picture's group is validated."""
+    data = tmp_path / "data"
+    shutil.copytree(pictures, data)
+    for number in range(0, 30, 10):
+        (data / "bars" / f"{number:03d}.png").write_bytes(b"no picture")
+    run = train(data, skip_bad=True, output=tmp_path / "run", **options).directory
+    judged = clsfit.load(run).evaluate().rows
+    assert {row.path for row in judged} == {path for path, split in split_of(run).items() if split == "val"}
+    (data / "bars" / "new.png").write_bytes((data / "bars" / "001.png").read_bytes())
+    with pytest.raises(CheckpointError, match="not the one that the run recorded"):
+        clsfit.load(run).evaluate()
+
+
 @pytest.mark.parametrize(
     ("content", "what"),
     [
