@@ -43,7 +43,7 @@ _SPLIT = "Split"
 Data = Annotated[
     str,
     typer.Argument(
-        metavar="DATA", help="a folder of pictures per class, a table (.csv), or a data set's name", show_default=False
+        metavar="DATA", help="a folder of pictures per class, a .zip, a table, or a data set's name", show_default=False
     ),
 ]
 

@@ -80,6 +80,16 @@ class Archive:
             raise DataError(f"the archive cannot be read: it is {error}", printable(path)) from error
         self.found, self._entries = _survey(entries)
 
+    @property
+    def time(self) -> int:
+        """When it was changed, in ns."""
+        return self._file.time
+
+    def size(self, path: str) -> int | None:
+        """Bytes of the picture at ``path``, unpacked; None where there is none."""
+        entry = self._entries.get(path)
+        return entry.size if entry is not None else None
+
     def read(self, path: str, length: int | None = None) -> bytes:
         """The bytes of a picture, at most ``length``; of a whole one in a zip the checksum is compared.
 
@@ -144,6 +154,7 @@ class ArchiveSource:
     Attributes:
         sizes_bytes: [N] int64, each picture's size, not compressed.
         notes: one line each on what is there and is not used.
+        root: to which the table's paths are relative: the archive, or a folder in it.
     """
 
     def __init__(self, opened: Archive, classes: Sequence[str] | None) -> None:
@@ -158,6 +169,7 @@ class ArchiveSource:
             splits=layout.splits,
         )
         self.sizes_bytes: npt.NDArray[np.int64] = np.array([p[1] for p in layout.pictures], dtype=np.int64)
+        self.root = f"{opened.path}/{self._top}".rstrip("/")
         top = (f"paths are those below {printable(self._top)} in the archive",) if self._top else ()
         self.notes = (*top, *layout.notes)
 
@@ -203,10 +215,15 @@ def archive(path: Path, *, classes: Sequence[str] | None = None) -> ArchiveSourc
             twice, or has a path that leads elsewhere.
         ResourceError: the system has no handle or memory left.
     """
-    opened = Archive(os.fspath(path))
+    return ArchiveSource(open_whole(os.fspath(path)), classes)
+
+
+def open_whole(path: str) -> Archive:
+    """An archive in which there is nothing to refuse; raises as :func:`archive`."""
+    opened = Archive(path)
     if opened.found.faults:
         raise refusal(f"the archive {printable(opened.path)}", sorted(opened.found.faults), _REMEDY)
-    return ArchiveSource(opened, classes)
+    return opened
 
 
 def _survey(entries: Sequence[Entry]) -> tuple[Walk, dict[str, Entry]]:

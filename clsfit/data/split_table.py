@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from clsfit.data import checks, group_split, groups, split, split_by
+from clsfit.data.archive import ArchiveSource, in_archive
 from clsfit.data.sources import FolderSource
 from clsfit.data.table import SampleTable
 from clsfit.data.table_file import TableSource
@@ -84,7 +85,7 @@ def written(source: Any, table: SampleTable, place: Path) -> bytes:
     Paths are relative to the file's folder, with ``/``; those that DATA names absolutely stay so.
 
     Args:
-        source: whose table it is: a folder or a table of pictures.
+        source: whose table it is: a folder, an archive or a table of pictures.
         table: with a split for every row.
         place: where the file will be.
 
@@ -92,9 +93,11 @@ def written(source: Any, table: SampleTable, place: Path) -> bytes:
         DataError: the pictures are no files; one is a link that may not be followed from there; a name cannot be
             written so that it is read back the same.
     """
-    if not isinstance(source, FolderSource | TableSource):
+    if not isinstance(source, FolderSource | TableSource | ArchiveSource):
         raise DataError(
-            "a table names pictures by their files, and these are in none", "argument DATA", "name a folder or a table"
+            "a table names pictures by their files, and these are in none",
+            "argument DATA",
+            "name a folder, an archive or a table",
         )
     base, root = os.path.abspath(place.parent), os.path.abspath(source.root)
     _check_links(table.paths, root, base)
@@ -116,6 +119,7 @@ def _check_links(paths: Sequence[str], root: str, base: str) -> None:
     top = os.path.realpath(base)
     for path in paths:
         full = os.path.join(root, path)
+        full = place[0] if (place := in_archive(full)) is not None else full
         if os.path.islink(full):
             own = full.startswith(os.path.join(base, ""))
             if not inside(full, top if own else os.path.realpath(os.path.dirname(full))):

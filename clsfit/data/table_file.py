@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from array import array
-from collections.abc import Sequence
+from collections.abc import MutableSequence, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from clsfit.data.decode import PictureError
 from clsfit.data.reading import read_regular
 from clsfit.data.sources import PictureFiles
 from clsfit.data.table import SampleTable
+from clsfit.data.table_archives import Archives, Member
 from clsfit.data.table_rows import NEEDED, Rows
 from clsfit.data.walk import inside, refusal
 from clsfit.errors import DataError, printable
@@ -41,7 +42,17 @@ class TableSource(PictureFiles):
 
     def __init__(self, root: str, table: SampleTable, files: _Files, notes: Sequence[str]) -> None:
         super().__init__(root, table, files.sizes, files.times, notes)
-        self.absent = files.absent
+        self.absent, self._members = files.absent, files.members
+
+    def read(self, row: int) -> bytes:
+        """The bytes of picture ``row``, in an archive or not; raises as the parent's."""
+        member = self._members.get(int(row))
+        return super().read(row) if member is None else member.read()
+
+    def head(self, row: int, length: int) -> bytes:
+        """At most the first ``length`` bytes of picture ``row``; raises as :meth:`read`."""
+        member = self._members.get(int(row))
+        return super().head(row, length) if member is None else member.read(length)
 
 
 def table_file(path: Path, *, classes: Sequence[str] | None = None, columns: Columns = GUESSED) -> TableSource:
@@ -50,7 +61,7 @@ def table_file(path: Path, *, classes: Sequence[str] | None = None, columns: Col
     A column for the path and one for the label are needed, ``group``, ``split`` and ``weight`` are used where
     they are there (:mod:`clsfit.data.table_rows`). In ``.jsonl`` and ``.ndjson`` each line is an object whose
     keys are the columns, in any other file the first line names them. A relative path is relative to the
-    table's folder. Classes are the labels of the training rows, sorted by code point.
+    table's folder; it may lead into an archive. Classes are the labels of the training rows, sorted by code point.
 
     Args:
         path: a regular file.
@@ -136,9 +147,11 @@ class _Files:
         sizes: [N] int64, bytes; 0 where there is no file.
         times: [N] int64, when they were changed, in ns.
         absent: row -> reason.
+        members: row -> where it lies, for pictures in archives.
 
     Raises:
-        DataError: a file is named twice, is no regular file, or a link that leaves the data set.
+        DataError: a file is named twice, is no regular file, or a link that leaves the data set; an archive
+            cannot be used.
     """
 
     def __init__(self, name: str, root: str, rows: Rows) -> None:
@@ -146,6 +159,8 @@ class _Files:
         self._within = root.rstrip(os.sep) + os.sep  # what the paths that lead into the table's folder begin with
         self._folders: dict[str, bool] = {}  # whether it stays in the data set, for each that holds a picture
         self.absent: dict[int, str] = {}
+        self.members: dict[int, Member] = {}
+        archives = Archives(name, lambda path: self._state(path)[1])
         seen: dict[str, int] = {}
         faults: list[tuple[str, str]] = []
         sizes, times = (array("q", bytes(8 * len(rows.paths))) for _ in range(2))
@@ -159,18 +174,15 @@ class _Files:
                     "remove one of the rows",
                 )
             try:
-                state = os.lstat(full)
+                if (member := archives.member(full)) is not None:
+                    self._note(row, member, sizes, times)
+                    continue
+                state, reason = self._state(full)
             except OSError as error:
                 self.absent[row] = printable(error.strerror or str(error)).lower()
                 continue
-            folder = full.rpartition(os.sep)[0]
-            stays = self._folders.get(folder)
-            if stays is None:
-                stays = self._folders[folder] = not self._own(full) or inside(folder, self._top)
-            if not stays or not stat.S_ISREG(state.st_mode):
-                state, reason = self._look(full, state, stays)
-                if reason:
-                    faults.append((path, reason))
+            if reason:
+                faults.append((path, reason))
             sizes[row], times[row] = state.st_size, state.st_mtime_ns
         if faults:
             raise refusal(f"the table {printable(name)}", faults)
@@ -186,6 +198,27 @@ class _Files:
             return self._within + path, path
         full = os.path.normpath(os.path.join(self._within, path))
         return full, full[len(self._within) :] if self._own(full) else full
+
+    def _note(self, row: int, member: Member, sizes: MutableSequence[int], times: MutableSequence[int]) -> None:
+        """Notes a picture of an archive, or that it is not there."""
+        size = member.archive.size(member.path)
+        if size is None:
+            self.absent[row] = "not in the archive"
+        else:
+            self.members[row], sizes[row], times[row] = member, size, member.archive.time
+
+    def _state(self, full: str) -> tuple[os.stat_result, str]:
+        """A file's state, and why it is refused.
+
+        Raises:
+            OSError: it is not there.
+        """
+        state = os.lstat(full)
+        folder = full.rpartition(os.sep)[0]
+        stays = self._folders.get(folder)
+        if stays is None:
+            stays = self._folders[folder] = not self._own(full) or inside(folder, self._top)
+        return (state, "") if stays and stat.S_ISREG(state.st_mode) else self._look(full, state, stays)
 
     def _own(self, full: str) -> bool:
         """Whether a path leads into the table's folder, links aside."""

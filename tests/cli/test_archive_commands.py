@@ -129,3 +129,17 @@ def test_completion_offers_archives(packed: Path, run: Run, monkeypatch: pytest.
     monkeypatch.setenv("COMP_CWORD", "2")
     offered = run().out.split()
     assert sorted(Path(text).name for text in offered) == ["photos", "photos.tar", "photos.zip"]
+
+
+@pytest.mark.parametrize("archive", ["photos.zip", "photos.tar"])
+def test_the_split_of_an_archive_trains_as_the_archive(packed: Path, run: Run, archive: str) -> None:
+    run("data", "split", packed / archive, "--seed", "3", "-o", "split.csv")
+    run("train", "split.csv", *SMALL, "-o", "run")
+    assert weights(Path("run")) == weights(packed / "run")
+    one, other = (
+        list(csv.reader(place.read_text().splitlines())) for place in (Path("run/split.csv"), packed / "run/split.csv")
+    )
+    assert [row[1:] for row in one] == [row[1:] for row in other]
+    assert json.loads(run("evaluate", "run", "--json").out) == json.loads(run("evaluate", packed / "run", "--json").out)
+    run("train", "split.csv", *SMALL, "--cache", "disk", "--workers", "2", "--start-method", "spawn", "-o", "processes")
+    assert weights(Path("processes")) == weights(packed / "run")
