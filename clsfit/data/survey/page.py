@@ -18,9 +18,10 @@ from clsfit.data.table import SPLITS
 from clsfit.errors import printable
 
 _SIDE = 144  # pixels of a shown picture's longer side
-_ENLARGED = 4  # times; so that pictures of a few pixels can be seen
+_ENLARGED = 12  # times at most; so that pictures of a few pixels can be seen
 _PAIRS = 300  # that are shown
 _QUALITY = 80
+_KINDS = "exact: the same bytes; near: encoded again, resized or mirrored"
 
 _HEAD = """\
 <!doctype html>
@@ -31,16 +32,25 @@ _HEAD = """\
 <meta name="viewport" content="width=device-width">
 <title>{title}</title>
 <style>
-body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
+:root {{ color-scheme: light dark; --text: #222; --ground: #fff; --line: #ddd; --mark: #b00020 }}
+@media (prefers-color-scheme: dark) {{
+  :root {{ --text: #ddd; --ground: #17181b; --line: #444; --mark: #ff7b88 }}
+}}
+body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
+  color: var(--text); background: var(--ground); overflow-wrap: break-word }}
+ul {{ padding-left: 1.2rem }}
+.texts td:first-child {{ min-width: 11rem }}
 table {{ border-collapse: collapse }}
-td, th {{ padding: .15rem .8rem; text-align: right; border-bottom: 1px solid #ddd }}
-td:first-child, th:first-child {{ text-align: left }}
-.pair {{ display: flex; flex-wrap: wrap; gap: 1rem; border-top: 1px solid #ddd; padding: .8rem 0 }}
+td, th {{ padding: .15rem 1.6rem .15rem 0; text-align: right; border-bottom: 1px solid var(--line) }}
+td:first-child, th:first-child, .texts td {{ text-align: left; overflow-wrap: anywhere }}
+.pair {{ display: flex; flex-wrap: wrap; gap: 1rem; border-top: 1px solid var(--line); padding: .8rem 0 }}
 .pair p {{ flex-basis: 100%; margin: 0 }}
-figure {{ margin: 0; flex: 1 1 18rem }}
-img {{ max-width: 100%; image-rendering: auto }}
+figure {{ margin: 0; flex: 0 1 20rem; min-width: 9rem }}
+@media (max-width: 44rem) {{ figure {{ flex: 1 1 9rem }} }}
+img {{ max-width: 100% }}
+.enlarged {{ image-rendering: pixelated }}
 figcaption {{ overflow-wrap: anywhere; font-size: 13px }}
-b {{ color: #b00020 }}
+b {{ color: var(--mark) }}
 </style>
 </head>
 <body>
@@ -59,7 +69,7 @@ def pieces(source: Any, found: Survey, name: str) -> Iterator[bytes]:
     yield _HEAD.format(title=title).encode()
     yield f"<h1>{title}</h1>\n<p>{len(found.table):,} pictures</p>\n".encode()
     lines = "".join(f"<li>{_text(line)}</li>" for line in report.findings(found))
-    yield f"<ul>{lines}</ul>\n".encode()
+    yield f"<ul>{lines or f'<li>{report.NOTHING}</li>'}</ul>\n".encode()
     yield from _classes(found)
     yield from _unreadable(found)
     yield from _duplicates(source, found)
@@ -78,7 +88,7 @@ def _classes(found: Survey) -> Iterator[bytes]:
 
 def _unreadable(found: Survey) -> Iterator[bytes]:
     if found.unreadable:
-        yield f"<h2>Unreadable: {len(found.unreadable):,}</h2>\n<table>\n".encode()
+        yield f'<h2>Unreadable: {len(found.unreadable):,}</h2>\n<table class="texts">\n'.encode()
         for row, why in found.unreadable.items():
             yield _row([found.table.paths[row], why]).encode()
         yield b"</table>\n"
@@ -89,7 +99,7 @@ def _duplicates(source: Any, found: Survey) -> Iterator[bytes]:
     pairs = sorted(found.duplicates, key=lambda pair: (not (pair.across_splits or pair.across_labels), pair))
     if not pairs:
         return
-    yield f"<h2>Duplicates: {_text(_counted(pairs))}</h2>\n".encode()
+    yield f"<h2>Duplicates: {_text(_counted(pairs))}</h2>\n<p>{_KINDS}</p>\n".encode()
     labels = found.table.labels()
     for pair in pairs[:_PAIRS]:
         marks = [
@@ -100,11 +110,17 @@ def _duplicates(source: Any, found: Survey) -> Iterator[bytes]:
         yield f'<div class="pair"><p>{pair.kind} <b>{", ".join(marks)}</b></p>\n'.encode()
         for row in pair.rows:
             about = ", ".join(text for text in (labels[row], found.splits[row]) if text)
-            caption = f"{_text(found.table.paths[row])}<br>{_text(about)}"
+            caption = "<br>".join(_text(text) for text in (found.table.paths[row], about, _seen(found, row)) if text)
             yield f"<figure>{_image(source, row)}<figcaption>{caption}</figcaption></figure>\n".encode()
         yield b"</div>\n"
     if len(pairs) > _PAIRS:
         yield f"<p>and {len(pairs) - _PAIRS:,} more; all of them: clsfit data check --json</p>\n".encode()
+
+
+def _seen(found: Survey, row: int) -> str:
+    """Width x height, and the format of what is in a file."""
+    look = found.looks[row]
+    return f"{look['width']}x{look['height']} {look['format'].decode()}".rstrip()
 
 
 def _counted(pairs: Sequence[Duplicate]) -> str:
@@ -128,7 +144,8 @@ def _image(source: Any, row: int) -> str:
     image.save(buffer, "JPEG", quality=_QUALITY)
     scale = max(1, min(_ENLARGED, _SIDE // max(image.size)))
     size = f'width="{image.width * scale}" height="{image.height * scale}"'
-    return f'<img alt="" {size} src="data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
+    kind = ' class="enlarged"' if scale > 1 else ""
+    return f'<img alt=""{kind} {size} src="data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
 
 
 def _row(cells: Sequence[str], tag: str = "td") -> str:

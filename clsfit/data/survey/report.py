@@ -16,6 +16,8 @@ from clsfit.data.survey.looks import GOOD
 from clsfit.data.table import SPLITS
 from clsfit.errors import DataError, printable
 
+NOTHING = "nothing was found that is not as it should be"
+
 _SHOWN = 3
 _CLASSES = 12  # classes that a report lists; of more, the largest and the smallest
 _UNBALANCED = 1.5  # times as many pictures in the largest class as in the smallest
@@ -62,7 +64,7 @@ def lines(found: Survey) -> Iterator[str]:
     yield ""
     yield from (f"- {line}" for line in told)
     if not told:
-        yield "nothing was found that is not as it should be"
+        yield NOTHING
 
 
 def refusal(found: Survey) -> DataError | None:

@@ -70,10 +70,30 @@ def test_pairs_stand_side_by_side_as_small_pictures(make_tree: Tree, scenes: Sce
         assert max(Image.open(io.BytesIO(data)).size) <= 144
         assert len(data) < 20_000
     text = "\n".join(read.texts)
-    for shown in ("train/cat/1.png", "cat, train", "val/dog/2.jpg", "dog, val", "in two splits, with two labels"):
+    for shown in (
+        "train/cat/1.png", "cat, train", "640x480 PNG", "val/dog/2.jpg", "dog, val", "640x480 JPEG",
+        "in two splits, with two labels", "near: encoded again, resized or mirrored",
+    ):  # fmt: skip
         assert shown in text
     assert "val/cat/4.png" in text
     assert "1 near" in text
+
+
+def test_pictures_of_a_few_pixels_are_enlarged_sharp(make_tree: Tree, scenes: Scenes, surveyed: Surveyed) -> None:
+    def tiny(image: Image.Image) -> Image.Image:
+        return image.resize((8, 6))
+
+    root = make_tree({"a/1.png": scenes(1, tiny), "a/2.png": scenes(1, tiny), "b/1.png": scenes(2, tiny)})
+    text = made(root, surveyed(root))
+    assert text.count('<img alt="" class="enlarged" width="96" height="72" ') == 2
+    assert ".enlarged { image-rendering: pixelated }" in text
+
+
+def test_where_nothing_is_found_the_page_says_so(make_tree: Tree, scenes: Scenes, surveyed: Surveyed) -> None:
+    root = make_tree(
+        {f"{name}/{seed}.png": scenes(seed + place) for place, name in ((0, "a"), (9, "b")) for seed in (1, 2)}
+    )
+    assert "<ul><li>nothing was found that is not as it should be</li></ul>" in made(root, surveyed(root))
 
 
 def test_nothing_is_asked_of_others(make_tree: Tree, scenes: Scenes, surveyed: Surveyed) -> None:
