@@ -279,9 +279,22 @@ class Callback(Protocol):
 class Dataset(Protocol):
     """Pictures with labels, in DATA's place.
 
+    Attributes:
+        sizes_bytes: [N] int64, of each picture's file; they are part of the data's fingerprint (absent in many).
+        notes: lines for the user (absent in many).
+        absent: row -> reason, for pictures that are known not to be there (absent in many).
+
     One that reads a table lists ``columns`` in its factory. By ``--path-column``, ``--label-column``,
     ``--weight-column``, ``--group COLUMN`` and ``--split-by COLUMN`` users name columns, which it need not guess then;
     one that its table lacks is a ``ConfigError``. For other data sets these options are refused before training.
+
+    One that can has ``head(row, length) -> bytes``, at most the first bytes of a picture, and ``stamp(rows) -> str``,
+    a text that changes whenever one of the pictures ``rows`` [M] int64 does: what was read of them is then remembered.
+
+    One whose component names ``endings`` gets DATA as ``path``. One that reads a table of pictures in another format
+    makes it by :func:`clsfit.data.table_rows.places_of` and :func:`clsfit.data.table_rows.rows_of`, then
+    :func:`clsfit.data.table_file.source_of`, or :func:`clsfit.data.table_file.table_of` where the pictures are no
+    files: these four, and :class:`clsfit.data.table_rows.Rows`, are kept as this page is.
     """
 
     def table(self) -> SampleTable:
