@@ -16,6 +16,8 @@ from clsfit.data.processes import Decoders
 from clsfit.data.threads import workers_of
 from clsfit.errors import ConfigError, printable
 
+_SHOWN = 3
+
 
 def open_data(data: str | Selection | None, columns: Columns = GUESSED) -> Any:
     """The data set that a configuration names: a folder, an archive, a table, or a plugin's data set.
@@ -125,7 +127,8 @@ def take_in_wanted(
             "leave it out",
         )
     if intake.left_out:
-        say(f"left out {len(intake.left_out)} unreadable pictures: {', '.join(intake.left_out[:3])} …")
+        more = " ..." if len(intake.left_out) > _SHOWN else ""
+        say(f"left out {len(intake.left_out)} unreadable pictures: {', '.join(intake.left_out[:_SHOWN])}{more}")
     for note in intake.notes:
         say(note)
     return intake

@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import PIL
 
 from clsfit.data import cache as files
 from clsfit.data.checks import fault_of, reason_of
 from clsfit.data.child import Canvas
-from clsfit.data.decode import PictureError
+from clsfit.data.decode import PictureError, made_by
 from clsfit.data.prepare import Prepare
 from clsfit.data.processes import Decode, Decoders
 from clsfit.data.stores import MappedStore, MappedWriter, MemoryWriter, NoRoom, Store, StreamStore
@@ -257,7 +256,7 @@ def _key(source: Any, rows: npt.NDArray[np.int64], prepare: Prepare) -> str | No
     stamp = getattr(type(source), "stamp", None)
     if stamp is None:
         return None
-    made_by = {"prepare": prepare.to_json(), "pillow": PIL.__version__}
-    digest = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode())
+    made = {"prepare": prepare.to_json(), "decode": made_by()}
+    digest = hashlib.sha256(json.dumps(made, sort_keys=True).encode())
     digest.update(rows.astype("<i8").tobytes() + str(stamp(source, rows)).encode())
     return digest.hexdigest()

@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import PIL
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from clsfit.data import jpeg
@@ -41,6 +42,8 @@ ACCEPTED = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 
 MAX_PIXELS = 50_000_000
 """A header that claims more is refused."""
+
+_MEANING = 2  # to be raised where the same file would get other pixels, or another header
 
 # Pillow remarks on damaged notes in a file; what matters about a picture is an error here, the rest is nothing.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
@@ -93,6 +96,11 @@ class Header:
     gray: bool
     format: str = ""
     mode: str = ""
+
+
+def made_by() -> str:
+    """By what pixels are made: a part of the key of whatever is remembered of a picture."""
+    return f"decode {_MEANING}, Pillow {PIL.__version__}"
 
 
 def decode(data: bytes, channels: int) -> Image.Image:

@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import PIL
 
 from clsfit.data import cache as files
 from clsfit.data.checks import Scan, scan
-from clsfit.data.decode import Header
+from clsfit.data.decode import Header, made_by
 from clsfit.data.table import SampleTable
 
 _WORTH = 1000  # fewer headers are read sooner than a file is brought to the disk
@@ -88,7 +87,7 @@ def _key(source: Any, rows: int) -> str | None:
     stamp = getattr(type(source), "stamp", None)  # of the class: see clsfit.data.canvases
     if stamp is None or rows < _WORTH:
         return None
-    text = f"headers {_MEANING} {PIL.__version__} {stamp(source, np.arange(rows))}"
+    text = f"headers {_MEANING} {made_by()} {stamp(source, np.arange(rows))}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 

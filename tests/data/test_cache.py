@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from clsfit.data import cache as files
-from clsfit.data import canvases
 from clsfit.data.canvases import Canvases, build
 from clsfit.data.prepare import Prepare
 from clsfit.data.sources import FolderSource, folder
@@ -70,9 +69,13 @@ def test_what_changes_the_key(mixed: FolderSource, store: Path, monkeypatch: pyt
     os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
     _build(folder(Path(mixed.root)), "disk", store)
     assert number() == 5
-    monkeypatch.setattr(canvases.PIL, "__version__", "other")
-    _build(mixed, "disk", store)
+    with monkeypatch.context() as patch:
+        patch.setattr("PIL.__version__", "other")
+        _build(mixed, "disk", store)
     assert number() == 6
+    monkeypatch.setattr("clsfit.data.decode._MEANING", 0)
+    _build(mixed, "disk", store)
+    assert number() == 7
 
 
 def _truncate(path: Path) -> None:

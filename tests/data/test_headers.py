@@ -114,9 +114,9 @@ def test_another_meaning_or_pillow_reads_anew(
     kinds: FolderSource, opened: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _look(kinds)
-    for place, value in (("_MEANING", 0), ("PIL.__version__", "other")):
+    for place, value in (("headers._MEANING", 0), ("decode._MEANING", 0), ("decode.PIL.__version__", "other")):
         with monkeypatch.context() as patch:
-            patch.setattr(f"clsfit.data.headers.{place}", value)
+            patch.setattr(f"clsfit.data.{place}", value)
             opened.clear()
             _look(kinds)
             assert len(opened) == 10

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL
 
 from clsfit.data import cache as files
+from clsfit.data.decode import made_by
 from clsfit.data.survey.duplicates import Found
 from clsfit.data.survey.looks import BAD, LOOK, PREPARE, Looks
 
@@ -91,8 +91,8 @@ def _has_stamp(source: Any) -> bool:
 
 
 def _path(place: str) -> Path:
-    made_by = {"meaning": _MEANING, "pillow": PIL.__version__, "prepare": PREPARE.to_json(), "place": place}
-    key = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode())  # JSON escapes what is no UTF-8
+    made = {"meaning": _MEANING, "decode": made_by(), "prepare": PREPARE.to_json(), "place": place}
+    key = hashlib.sha256(json.dumps(made, sort_keys=True).encode())  # JSON escapes what is no UTF-8
     return files.directory() / "canvases" / f"{key.hexdigest()}.survey"
 
 
