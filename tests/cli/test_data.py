@@ -199,9 +199,11 @@ def test_check_by_the_columns_that_are_named(run: Run, odd: Path, photos: Path) 
     assert [pair["across_splits"] for pair in found["duplicates"]] == [True]  # train and test
     assert "the column split does not say the split: --split-by does" in found["findings"]
     file = odd.parent / "s.csv"
-    file.write_text("path,split\n" + "".join(f"{p.parent.name}/{p.name},train\n" for p in photos.rglob("*.png")))
-    found = json.loads(run("data", "check", photos, "--split-by", file, "--json").out)
-    assert [pair["across_splits"] for pair in found["duplicates"]] == [False]
+    for part in ("train", "val"):
+        rows = [(f"{p.parent.name}/{p.name}", part if p == last else "train") for p in photos.rglob("*.png")]
+        file.write_text("path,split\n" + "".join(f"{path},{split}\n" for path, split in rows))
+        found = json.loads(run("data", "check", photos, "--split-by", file, "--json").out)
+        assert [pair["across_splits"] for pair in found["duplicates"]] == [part == "val"]
     run("data", "check", odd, *ODD, code=3)  # its column split is none
 
 
@@ -220,6 +222,20 @@ def test_training_on_the_written_table_is_training_by_the_options(
     assert (tmp_path / "one/split.csv").read_text() == (tmp_path / "two/split.csv").read_text()
     one, two = (json.loads((tmp_path / run / "metrics.jsonl").read_text()) for run in ("one", "two"))
     assert one["val/loss"] == two["val/loss"]
+
+
+def test_the_split_of_a_file_is_written_and_measured(clsfit: Run, photos: Path, tmp_path: Path) -> None:
+    pictures = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.png"))
+    parts = [("train", "val", "test")[number % 3] for number in range(len(pictures))]
+    rows = [f"{path},{part},g{number // 2}\n" for number, (path, part) in enumerate(zip(pictures, parts, strict=True))]
+    (tmp_path / "mine.csv").write_text("path,split\n" + "".join(row.rpartition(",")[0] + "\n" for row in rows))
+    (tmp_path / "torn.csv").write_text("path,split,group\n" + "".join(rows))
+    clsfit("data", "split", photos, "-o", "split.csv", "--split-by", "mine.csv")
+    with (tmp_path / "split.csv").open(newline="") as file:
+        assert [row["split"] for row in csv.DictReader(file)] == parts
+    for words in (["data", "split", photos, "-o", "n.csv"], ["bench", photos, "--model", "mlp", "--seconds", "0.01"]):
+        refused = clsfit(*words, "--split-by", "torn.csv", code=3)
+        assert "groups have pictures in more than one split" in refused.stderr
 
 
 def test_evaluate_preview_and_bench_take_them(clsfit: Run, odd: Path, tmp_path: Path) -> None:
