@@ -36,7 +36,7 @@ from clsfit.data.child import Canvas
 from clsfit.data.table import SPLITS, SampleTable
 from clsfit.data.threads import over_rows
 
-_SAMPLES = 64  # at least so many pixels of each side make a signature, where there are so many
+_SAMPLES = 128  # at least so many pixels of each side make a signature, where there are so many
 _WAVES = 4  # cosines along each side
 _REACH = 4.0  # grey levels by which a coefficient of the same picture may differ
 _FLAT = 4.0
@@ -204,9 +204,19 @@ def _signature(block: npt.NDArray[np.uint8]) -> tuple[Floats, Floats]:
 
 @functools.lru_cache(maxsize=4096)
 def _side(length: int) -> tuple[slice, Floats]:
-    """Which of a side's pixels are taken, and the cosines [4, taken] there, each divided by their number."""
+    """Which of a side's pixels are taken, and the cosines [4, taken] there, each divided by their number.
+
+    They lie as far from the one end as from the other, so that a mirrored picture's are the same ones: fine grain
+    would make others of them.
+    """
     step = max(1, length // _SAMPLES)
-    taken = slice(step // 2, None, step)
+    if step % 2 == 0 and length % 2 == 0:  # no such places
+        step -= 1
+    number = (length - 1) // step + 1
+    if (length - 1 - (number - 1) * step) % 2:
+        number -= 1
+    start = (length - 1 - (number - 1) * step) // 2
+    taken = slice(start, start + (number - 1) * step + 1, step)
     places = (np.arange(length)[taken] + 0.5) / length
     waves = np.cos(np.pi * np.outer(np.arange(_WAVES), places)) / len(places)
     return taken, waves.astype(np.float32)

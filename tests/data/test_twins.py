@@ -297,3 +297,10 @@ def test_the_quick_look_denies_most_pairs_that_are_two_pictures() -> None:
     grey = [twins.grey(np.asarray(scene(seed))) for seed in range(20)]
     pairs = [(one, other) for one in range(20) for other in range(one)]
     assert sum(twins.may_be_same(grey[one], grey[other]) for one, other in pairs) < len(pairs) / 20
+
+
+@given(st.integers(1, 700), st.integers(1, 700), st.integers(0, 9))
+def test_a_mirrored_picture_has_the_signature_with_every_other_sign_turned(height: int, width: int, seed: int) -> None:
+    canvas = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    plain, mirrored = (twins.signature(one)[0].reshape(4, 4) for one in (canvas, np.ascontiguousarray(canvas[:, ::-1])))
+    np.testing.assert_allclose(mirrored * [1, -1, 1, -1], plain, atol=0.01)
