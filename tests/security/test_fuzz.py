@@ -24,16 +24,17 @@ COUNTS = {
     "command-line": (50, 1200),
     "checkpoint": (15, 500),
     "picture": (300, 5000),
+    "manifest": (40, 500),
+    "picture-in-a-set": (40, 500),
 }
 """How many inputs of each kind: by default, and with the marker ``faults``."""
 
-ALONE = ("checkpoint", "picture")
+ALONE = ("checkpoint", "picture", "manifest", "picture-in-a-set")
 """Kinds in a process of their own; all others share one."""
 
 PROCESSES = [
     pytest.param(tuple(kind for kind in COUNTS if kind not in ALONE), id="files-and-commands"),
-    pytest.param(("checkpoint",), id="checkpoint"),
-    pytest.param(("picture",), id="picture"),
+    *(pytest.param((kind,), id=kind) for kind in ALONE),
 ]
 
 
@@ -67,3 +68,14 @@ def test_damaged_inputs(kinds: tuple[str, ...], attacked: SimpleNamespace, tmp_p
 @pytest.mark.parametrize("kinds", PROCESSES)
 def test_thousands_of_damaged_inputs(kinds: tuple[str, ...], attacked: SimpleNamespace, tmp_path: Path) -> None:
     damaged(kinds, 2, True, attacked, tmp_path / "inputs")
+
+
+@pytest.mark.slow  # ten minutes on two cores; with --basetemp on a disk of some room
+@pytest.mark.parametrize("seed", range(3, 13))
+@pytest.mark.parametrize(("kind", "parts"), [("manifest", 4), ("picture-in-a-set", 10)])
+def test_2000_tables_and_5000_pictures(
+    kind: str, parts: int, seed: int, attacked: SimpleNamespace, tmp_path: Path
+) -> None:
+    if seed - 3 >= parts:
+        pytest.skip(f"{parts} times 500 are all")
+    damaged((kind,), seed, True, attacked, tmp_path / "inputs")

@@ -1,6 +1,7 @@
 """``python fuzzing KIND:COUNT,... SEED WHOLE FOLDER``: runs damaged inputs through the command line, in one process.
 
-Prints one JSON object: what went wrong, how often each exit code came, and how much memory was needed.
+Prints one JSON object: what went wrong, how often each exit code came, how much memory was needed, and the seconds that
+the slowest input of each kind took.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import resource
 import shutil
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -113,18 +115,21 @@ def main(counts: dict[str, int], seed: int, whole: Path, folder: Path) -> dict[s
     limit(ROOM_FOR_PICTURES if set(counts) == {"picture"} else ROOM)
     failed: list[dict[str, Any]] = []
     codes: dict[str, dict[str, int]] = {kind: {} for kind in counts}
+    slowest = dict.fromkeys(counts, 0.0)
     for kind, number in ((kind, number) for kind, count in counts.items() for number in range(count)):
         rng = random.Random(f"{kind} {seed} {number}")
         here = folder / f"{kind}-{seed}-{number}"
         here.mkdir()
+        began = time.perf_counter()
         code, wrong, more = attempt(kind, whole, here, rng)
+        slowest[kind] = max(slowest[kind], time.perf_counter() - began)
         codes[kind][str(code)] = codes[kind].get(str(code), 0) + 1
         if wrong:
             failed.append({"wrong": wrong, "kind": kind, "number": number, "files": str(here)} | more)
         else:
             shutil.rmtree(here)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before  # kilobytes on Linux
-    return {"failed": failed, "codes": codes, "grown": grown}
+    return {"failed": failed, "codes": codes, "grown": grown, "slowest": slowest}
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import datasets
 import mutate
 import yaml
 
@@ -267,4 +268,6 @@ KINDS: dict[str, Case] = {
     "run-files": run_files,
     "configuration": configuration,
     "command-line": command_line,
+    "manifest": datasets.manifest,
+    "picture-in-a-set": datasets.picture_in_a_set,
 }

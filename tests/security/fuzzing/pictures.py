@@ -32,15 +32,22 @@ def whole(form: str, mode: str) -> bytes:
     return out.getvalue()
 
 
-def attempt(here: Path, rng: random.Random) -> tuple[str, str]:
-    """What became of a damaged picture, and what is wrong with that; empty if nothing is."""
+def damaged(rng: random.Random) -> tuple[str, bytes]:
+    """A format, and what was a picture in it."""
     data = b""
     while not data:
-        data = whole(rng.choice(FORMS), rng.choice(MODES))
+        form = rng.choice(FORMS)
+        data = whole(form, rng.choice(MODES))
     data = mutate.data(data, rng)
     if not rng.randrange(4):  # a header of other sizes
         spot = rng.randrange(min(len(data), 200) or 1)
         data = data[:spot] + rng.choice([b"\xff\xff\xff\x7f", b"\0\0\xff\xff", b"\xff\xff"]) + data[spot + 4 :]
+    return form, data
+
+
+def attempt(here: Path, rng: random.Random) -> tuple[str, str]:
+    """What became of a damaged picture, and what is wrong with that; empty if nothing is."""
+    _, data = damaged(rng)
     (here / "picture").write_bytes(data)
     channels = rng.choice([1, 3])
     try:
