@@ -63,8 +63,54 @@ def test_a_data_set_is_read_only_for_every_command(data: Path, attacked: SimpleN
     ok("predict", tmp_path / "disk", data, "-o", tmp_path / "applied.csv")
     ok("predict", tmp_path / "disk", data / "bars", "--template", data / "sample.csv", "-o", tmp_path / "filled.csv")
     ok("import", data / "weights.pt", tmp_path / "weights.safetensors")
+    ok("train", data, *small, "--folds", 2, "-o", tmp_path / "folds")
+    ok("data", "check", data)
+    ok("data", "check", data, "--json", "--html", tmp_path / "page.html")
+    ok("data", "check", data / "table.csv")
+    ok("data", "split", data, "-o", tmp_path / "split.csv")
+    ok("data", "preview", data, "--model", "mlp", "-o", tmp_path / "seen.png")
+    ok("bench", data, "--model", "mlp", "--seconds", 1)
     ok("plugins", "list")
     ok("config", "schema")
+    assert state(data) == before
+
+
+@pytest.fixture
+def closed(data: Path) -> Iterator[Path]:
+    """A data set in which nobody may write, or only root."""
+    places = [data, *data.rglob("*")]
+    for place in places:
+        place.chmod(0o555 if place.is_dir() else 0o444)
+    yield data
+    for place in places:
+        place.chmod(0o755 if place.is_dir() else 0o644)
+
+
+def test_a_data_set_without_the_right_to_write_is_enough(
+    closed: Path, attacked: SimpleNamespace, tmp_path: Path
+) -> None:
+    before = state(closed)
+    small = ("--model", "mlp", "--model.hidden", "4", "--epochs", 1, "-q")
+    ok("data", "check", closed, "--html", tmp_path / "page.html")
+    ok("data", "split", closed, "-o", tmp_path / "split.csv")
+    ok("data", "preview", closed, "--model", "mlp", "-o", tmp_path / "seen.png")
+    ok("train", closed, *small, "-o", tmp_path / "run")
+    ok("train", tmp_path / "split.csv", *small, "-o", tmp_path / "of-table")
+    ok("evaluate", tmp_path / "run", closed, "--predictions", tmp_path / "judged.csv")
+    ok("predict", tmp_path / "run", closed, "-o", tmp_path / "applied.csv")
+    assert state(closed) == before
+
+
+@pytest.mark.parametrize("below", [".", "bars", "new/run"])
+def test_no_command_that_takes_data_writes_into_it(data: Path, below: str, refused: Refused) -> None:
+    before = state(data)
+    place = data / below
+    small = ("--model", "mlp", "--model.hidden", "4", "--epochs", 1, "-q")
+    refused({2}, "train", data, *small, "-o", place)
+    refused({2}, "train", data, *small, "--folds", 2, "-o", place)
+    refused({2}, "data", "check", data, "--html", place / "page.html")
+    refused({2}, "data", "split", data, "-o", place / "split.csv")
+    refused({2}, "data", "preview", data, "--model", "mlp", "-o", place / "seen.png")
     assert state(data) == before
 
 
