@@ -117,7 +117,8 @@ def _open(data: Any, class_names: tuple[str, ...], plugins: Plugins, columns: Co
         # the model's own plugins need not be those that open it
         others = is_unknown(data) and plugins.opener(data) is None
         return open_named(data, installed() if others else plugins, class_names, columns)
-    if name not in plugins.names("dataset"):
+    provider = name.rpartition(":")[0]
+    if name not in plugins.names("dataset") and not any(plugin.answers_to(provider) for plugin in plugins.plugins):
         raise DataError(
             f"there is no {printable(name)!r}",
             "argument DATA",

@@ -52,6 +52,14 @@ def test_evaluate_json_is_the_last_validation(trained: Path, run: Run) -> None:
     assert sum(by_class.values()) / 3 == pytest.approx(scores["f1"]), "f1 is their mean"
 
 
+def test_evaluate_finds_the_data_set_of_a_run_that_named_its_provider(run: Run) -> None:
+    run("train", "clsfit:digits", "--model", "mlp", "--epochs", 1, "-o", "prefixed", "-q")
+    own = json.loads(run("evaluate", "prefixed", "--json").out)
+    last = json.loads(Path("prefixed", "metrics.jsonl").read_text().splitlines()[-1])
+    assert own["loss"] == last["val/loss"]
+    assert "there is no 'nobody:digits'" in run("evaluate", "prefixed", "nobody:digits", code=3).err
+
+
 def test_evaluate_for_people(trained: Path, run: Run) -> None:
     text = run("evaluate", trained).out
     assert text.startswith("loss ")

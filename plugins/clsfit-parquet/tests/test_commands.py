@@ -143,3 +143,27 @@ def test_the_run_is_not_written_over_the_file(clsfit: Clsfit, drawn: Any, write:
     said = clsfit("data", "check", file, "--html", file, code=2).stderr
     assert "it would be written into the data set" in said
     assert file.read_bytes() == before
+
+
+def test_columns_and_splits_that_options_name(clsfit: Clsfit, drawn: Any, write: Write, tmp_path: Path) -> None:
+    """They mean here what they mean for a table, rows without a label among them."""
+    columns = drawn.structs()
+    number = len(drawn.paths)
+    columns["what"] = [None, *drawn.labels[1:]]
+    columns["label"] = [str(row % 7) for row in range(number)]
+    columns["who"] = [f"object {(row + 1) // 2}" for row in range(number)]
+    columns["part"] = [("train", "train", "val", "test")[row // 2 % 4] for row in range(number)]
+    file = write(pa.table(columns))
+    given = ("--label-column", "what", "--group", "who")
+    clsfit("train", file, *OPTIONS, *given, "--split-by", "ratio", "-o", tmp_path / "ratio")
+    rows = [line.split(",") for line in (tmp_path / "ratio" / "split.csv").read_text().splitlines()[1:]]
+    assert [row[1] for row in rows] == ["", *drawn.labels[1:]]
+    assert rows[0][3] == "test"
+    assert {row[3] for row in rows[1:]} == {"train", "val"}
+    sides: dict[str, set[str]] = {}
+    for row in rows[1:]:
+        sides.setdefault(row[2], set()).add(row[3])
+    assert {len(found) for found in sides.values()} == {1}
+    json.loads(clsfit("evaluate", tmp_path / "ratio", "--json").stdout)
+    said = clsfit("train", file, *OPTIONS, *given, "--split-by", "parts", "-o", tmp_path / "none", code=2).stderr
+    assert "no column 'parts'" in said
