@@ -83,6 +83,8 @@ def evaluate(
         if predictions is not None:
             tables.format_of(predictions, "--predictions")
         loaded = common.load(model, device, threads)
+        if predictions is not None and (place := data or _own_place(loaded.path)):
+            tables.keep_out(predictions, place, "--predictions")
         evaluation = loaded.evaluate(
             data, split=split, batch_size=batch_size, workers=workers, progress=common.bar(alone=True), **options
         )
@@ -103,6 +105,15 @@ def evaluate(
         _judge(targets, evaluation.scores)
 
     return job
+
+
+def _own_place(model: Path) -> str | None:
+    """Where the data of the model's own run is; None: it is in no place, or there is no run."""
+    from clsfit.storage.rundir import RunDirectory
+
+    directory = RunDirectory(model.parent)
+    data = directory.read_data() if directory.holds_run() else None
+    return data.get("path") if isinstance(data, dict) else data
 
 
 def _targets(given: Sequence[str]) -> dict[str, float]:

@@ -114,6 +114,18 @@ def test_no_command_that_takes_data_writes_into_it(data: Path, below: str, refus
     assert state(data) == before
 
 
+def test_evaluate_writes_no_predictions_into_the_data(data: Path, tmp_path: Path, refused: Refused) -> None:
+    run = tmp_path / "run"
+    ok("train", data, "--model", "mlp", "--model.hidden", "4", "--epochs", 1, "-q", "-o", run)
+    before = state(data)
+    said = refused({2}, "evaluate", run, data, "--predictions", data / "bars" / "judged.csv")
+    assert "into the data set" in said
+    refused({2}, "evaluate", run, "--predictions", data / "judged.csv")  # the run's own data
+    assert state(data) == before
+    assert not (tmp_path / "judged.csv").exists()
+    ok("evaluate", run, "--predictions", tmp_path / "judged.csv")
+
+
 @pytest.fixture
 def victim(tmp_path: Path) -> Iterator[Path]:
     """A folder with a file of somebody's, to which links lead; it must be as it was."""
