@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from clsfit.data import twins
+from clsfit.data import likeness, twins
 from clsfit.data.canvases import Canvases, build
 from clsfit.data.prepare import Prepare
 from clsfit.data.table import SampleTable
@@ -157,18 +157,18 @@ def _pixels(image: Image.Image) -> npt.NDArray[np.uint8]:
 
 def test_what_tells_two_pictures_apart() -> None:
     one = _pixels(scene(0, 160, 200))
-    assert twins.unlikeness(one, one) == 0
-    assert twins.unlikeness(one, _pixels(smaller(scene(0, 160, 200), 0.6))) < 0.7
-    assert twins.unlikeness(one, _pixels(scene(1, 160, 200))) > 3
+    assert likeness.unlikeness(one, one) == 0
+    assert likeness.unlikeness(one, _pixels(smaller(scene(0, 160, 200), 0.6))) < 0.7
+    assert likeness.unlikeness(one, _pixels(scene(1, 160, 200))) > 3
     stretched = _pixels(scene(0, 160, 200).resize((200, 170)))
-    assert twins.unlikeness(one, stretched) == np.inf
+    assert likeness.unlikeness(one, stretched) == np.inf
     marked = one.copy()
     marked[70:85, 90:105] = 255 - marked[70:85, 90:105] // 2  # a small thing that is only in one of them
-    assert twins.unlikeness(one, marked) > 1
+    assert likeness.unlikeness(one, marked) > 1
     tinted = np.roll(one, 1, axis=2)  # as bright everywhere, in other colours
-    assert twins.unlikeness(one, tinted) > 1
+    assert likeness.unlikeness(one, tinted) > 1
     lighter = np.clip(one.astype(int) + 12, 0, 255).astype(np.uint8)
-    assert twins.unlikeness(one, lighter) > 1
+    assert likeness.unlikeness(one, lighter) > 1
 
 
 @pytest.mark.parametrize("uniform", [True, False])
@@ -186,11 +186,11 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows by one whenever two canvases are compared."""
     calls: list[int] = []
 
-    def counted(one: Any, other: Any, plain: Any = twins.unlikeness) -> float:
+    def counted(one: Any, other: Any, plain: Any = likeness.unlikeness) -> float:
         calls.append(1)
         return float(plain(one, other))
 
-    monkeypatch.setattr(twins, "unlikeness", counted)
+    monkeypatch.setattr(likeness, "unlikeness", counted)
     return calls
 
 
@@ -240,7 +240,7 @@ def test_within_pairs_all_that_hang_together_with_the_first(tmp_path: Path, enco
     signatures, flat = twins.signatures(made, 0)
 
     def alike(one: int, other: int) -> bool:
-        return twins.same_or_mirrored(made.get(one), made.get(other))
+        return likeness.same_or_mirrored(made.get(one), made.get(other))
 
     for workers in (0, 3):
         found = twins.within(signatures, flat, alike, workers)
@@ -273,9 +273,9 @@ def test_n_that_hang_together_are_n_minus_1_pairs(pairs: list[tuple[int, int]]) 
 @pytest.mark.parametrize("side", [32, 100, 256, 300])
 def test_a_mirrored_signature_is_that_of_the_mirrored_picture(side: int) -> None:
     pixels = _pixels(scene(4, side, side + 37))
-    plain, _ = twins.signature(pixels)
-    mirrored, _ = twins.signature(np.ascontiguousarray(pixels[:, ::-1]))
-    assert np.abs(plain * twins._MIRROR - mirrored).max() < 2
+    plain, _ = likeness.signature(pixels)
+    mirrored, _ = likeness.signature(np.ascontiguousarray(pixels[:, ::-1]))
+    assert np.abs(plain * likeness.MIRROR - mirrored).max() < 2
     assert np.abs(plain - mirrored).max() > 8
 
 
@@ -287,20 +287,22 @@ def test_the_quick_look_at_two_pictures_denies_no_pair_that_is_one(encode: Encod
         image = scene(seed, height, height * 4 // 3)
         first = prepare(encode(image))
         for second in (canvas := prepare(AGAIN[again](image, encode)), np.ascontiguousarray(canvas[:, ::-1])):
-            if twins.same_or_mirrored(first, second):
+            if likeness.same_or_mirrored(first, second):
                 confirmed += 1
-                assert twins.may_be_same(twins.grey(first), twins.grey(second))
+                assert likeness.may_be_same(likeness.grey(first), likeness.grey(second))
     assert confirmed, "there was nothing to deny"
 
 
 def test_the_quick_look_denies_most_pairs_that_are_two_pictures() -> None:
-    grey = [twins.grey(np.asarray(scene(seed))) for seed in range(20)]
+    grey = [likeness.grey(np.asarray(scene(seed))) for seed in range(20)]
     pairs = [(one, other) for one in range(20) for other in range(one)]
-    assert sum(twins.may_be_same(grey[one], grey[other]) for one, other in pairs) < len(pairs) / 20
+    assert sum(likeness.may_be_same(grey[one], grey[other]) for one, other in pairs) < len(pairs) / 20
 
 
 @given(st.integers(1, 700), st.integers(1, 700), st.integers(0, 9))
 def test_a_mirrored_picture_has_the_signature_with_every_other_sign_turned(height: int, width: int, seed: int) -> None:
     canvas = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    plain, mirrored = (twins.signature(one)[0].reshape(4, 4) for one in (canvas, np.ascontiguousarray(canvas[:, ::-1])))
+    plain, mirrored = (
+        likeness.signature(one)[0].reshape(4, 4) for one in (canvas, np.ascontiguousarray(canvas[:, ::-1]))
+    )
     np.testing.assert_allclose(mirrored * [1, -1, 1, -1], plain, atol=0.01)

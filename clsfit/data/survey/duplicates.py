@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
-from clsfit.data import twins
+from clsfit.data import likeness, twins
 from clsfit.data.child import Canvas
 from clsfit.data.decode import PictureError
 from clsfit.data.survey.looks import GOOD, PREPARE, Looks
@@ -98,12 +98,12 @@ class _Comparison:
         self._canvas = functools.lru_cache(maxsize=_HELD)(self._made)
 
     def __call__(self, one: int, other: int) -> bool:
-        if not twins.may_be_same(self._grey[one], self._grey[other]):
+        if not likeness.may_be_same(self._grey[one], self._grey[other]):
             return False
         key = b"".join(sorted((self._digests[one], self._digests[other])))
         if key not in self._judged:
             try:
-                self._judged[key] = twins.same_or_mirrored(self._canvas(one), self._canvas(other))
+                self._judged[key] = likeness.same_or_mirrored(self._canvas(one), self._canvas(other))
             except (PictureError, OSError):  # it was there a moment ago: whoever uses it will say so
                 return False
         return self._judged[key]

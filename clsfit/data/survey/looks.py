@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clsfit.data import twins
+from clsfit.data import likeness
 from clsfit.data.checks import fault_of
 from clsfit.data.copies import digest_of
 from clsfit.data.decode import Header, PictureError, peek
@@ -91,8 +91,8 @@ def _fill(look: Any, picture: bytes | npt.NDArray[np.uint8]) -> None:
     """
     look["digest"] = np.void(digest_of(picture))
     canvas = PREPARE(picture)  # first: it checks what is no file
-    look["signature"], look["flat"] = twins.signature(canvas)
-    look["grey"] = twins.grey(canvas)
+    look["signature"], look["flat"] = likeness.signature(canvas)
+    look["grey"] = likeness.grey(canvas)
     header = _header(picture)
     look["height"], look["width"] = header.height, header.width
     look["format"], look["mode"] = header.format.encode(), header.mode.encode()
