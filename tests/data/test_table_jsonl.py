@@ -86,7 +86,7 @@ def test_optional_columns(write: Write) -> None:
     assert table.weights is not None
     assert table.weights.tolist() == [1, 0.5, 2, 0]
     assert table.targets.tolist() == [0, 1, -1, 1]
-    assert source.notes == ("columns that are not used: width, box",)
+    assert source.notes == ("columns that are not used: width, box", "val has no pictures of: cat")
     assert source.read(1) == (Path(source.root) / "b.png").read_bytes()
 
 
