@@ -6,7 +6,7 @@ CIFAR is a folder with a folder per class, 2,200 pictures in each or more. Of cl
 the first ``2000 * ratio ** (-c / (K - 1))`` pictures are trained on, and the last 200 are for validation. Every way
 gets the same budget: ``small_cnn``, 15 epochs, batches of 64, ``hflip`` and ``crop``, all else by default, one thread
 of arithmetic. What counts is the last epoch, not the best one, since that would be chosen on the pictures that judge
-it. With ``--keep`` what is finished is not run again. About a minute and a half of one core for each way and seed.
+it. With ``--keep`` what is finished is not run again. About a minute of one core for each way and seed.
 """
 
 from __future__ import annotations
