@@ -43,7 +43,7 @@ def test_canvases_on_the_device_are_measured_once(photos: Path, cache: str) -> N
 def test_room_on_the_device_is_judged_for_all_pictures(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from clsfit.timing.sample import Sample
 
-    def half(source: Any, settings: Any, seconds: float) -> Sample:
+    def half(source: Any, *_: Any) -> Sample:
         return Sample(source, np.arange(0, 41, 2))
 
     options: dict[str, Any] = {"model": "mlp", "input_size": 16, "batch_size": 8, "device": "cpu", "cache": "memory"}
