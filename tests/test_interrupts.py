@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from clsfit.cli import main
 from clsfit.interrupts import JOB_SIGNALS, held
 
 Names = list[str]
@@ -148,6 +149,17 @@ def test_ctrl_c_waits_for_torch(trained: Path, tmp_path: Path, module: str, comm
         timeout=240,
     )
     assert (done.returncode, done.stdout, done.stderr) == (130, "whole\n", "clsfit: interrupted\n")
+
+
+def test_ctrl_c_while_options_are_read_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(text: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("typer.echo", interrupted)  # of an option's callback, which typer calls
+    assert main(["--version"]) == 130
+    assert capsys.readouterr().err == "clsfit: interrupted\n"
 
 
 def _instants() -> Iterator[Any]:

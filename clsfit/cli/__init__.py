@@ -67,6 +67,8 @@ def _run(arguments: list[str]) -> int:
     finally:
         gc.enable()
     if isinstance(job, int):
+        if job == ExitCode.INTERRUPTED:  # typer makes Ctrl-C an exit code, and says nothing
+            raise KeyboardInterrupt
         return job
     _take_signals()
     try:
