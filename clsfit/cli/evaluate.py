@@ -113,7 +113,8 @@ def _own_place(model: Path) -> str | None:
 
     directory = RunDirectory(model.parent)
     data = directory.read_data() if directory.holds_run() else None
-    return data.get("path") if isinstance(data, dict) else data
+    place = data.get("path") if isinstance(data, dict) else data
+    return place if isinstance(place, str) else None
 
 
 def _targets(given: Sequence[str]) -> dict[str, float]:

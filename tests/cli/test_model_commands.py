@@ -52,12 +52,23 @@ def test_evaluate_json_is_the_last_validation(trained: Path, run: Run) -> None:
     assert sum(by_class.values()) / 3 == pytest.approx(scores["f1"]), "f1 is their mean"
 
 
-def test_evaluate_finds_the_data_set_of_a_run_that_named_its_provider(run: Run) -> None:
-    run("train", "clsfit:digits", "--model", "mlp", "--epochs", 1, "-o", "prefixed", "-q")
-    own = json.loads(run("evaluate", "prefixed", "--json").out)
-    last = json.loads(Path("prefixed", "metrics.jsonl").read_text().splitlines()[-1])
-    assert own["loss"] == last["val/loss"]
-    assert "there is no 'nobody:digits'" in run("evaluate", "prefixed", "nobody:digits", code=3).err
+def test_evaluate_finds_a_data_set_that_is_named_with_its_provider(run: Run) -> None:
+    run("train", "digits", "--model", "mlp", "--epochs", 1, "-o", "own", "-q")
+    config = Path("own", "config.yaml")
+    plain = config.read_text()
+    config.write_text(plain.replace("{name: digits}", '{name: "clsfit:digits"}'))  # as of one of two strangers
+    assert config.read_text() != plain
+    last = json.loads(Path("own", "metrics.jsonl").read_text().splitlines()[-1])
+    assert json.loads(run("evaluate", "own", "--json").out)["loss"] == last["val/loss"]
+    run("evaluate", "own", "clsfit:digits")
+    assert "there is no 'nobody:digits'" in run("evaluate", "own", "nobody:digits", code=3).err
+
+
+def test_a_damaged_place_of_the_data_is_no_bug(run: Run) -> None:
+    run("train", "digits", "--model", "mlp", "--epochs", 1, "-o", "own", "-q")
+    config = Path("own", "config.yaml")
+    config.write_text(config.read_text().replace("{name: digits}", "{name: digits, path: 3}"))
+    assert "'path'" in run("evaluate", "own", "--predictions", "out.csv", code=8).err
 
 
 def test_evaluate_for_people(trained: Path, run: Run) -> None:
